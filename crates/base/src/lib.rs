@@ -1,0 +1,21 @@
+//! What every other crate may rely on: typed ids, time, randomness, errors, paging, names.
+//!
+//! This crate does no I/O and knows no service. Time and randomness are *passed in* (`Clock`, `Random`), so that
+//! a test can step through hours in milliseconds and replay a failure from its seed; the two `System…` types are
+//! the only places in the workspace that touch the real ones.
+
+mod clock;
+mod error;
+mod id;
+mod name;
+mod page;
+mod random;
+
+pub use clock::{Clock, SteppedClock, SystemClock, Timestamp};
+pub use error::{Error, ErrorKind, FieldProblem, Result};
+pub use id::{
+    EventId, ImageId, InstanceId, MachineId, NetworkId, OperationId, ParseIdError, PublicationId, SnapshotId,
+};
+pub use name::{check_label, check_metadata_key, check_metadata_value};
+pub use page::{Page, PageLimit, PageToken};
+pub use random::{Random, SeededRandom, SystemRandom};

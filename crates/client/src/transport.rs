@@ -1,0 +1,126 @@
+//! How a request travels: over TCP, or into a router of this process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hafen_base::{Error, Result};
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpStream;
+use tower::ServiceExt as _;
+
+use crate::Token;
+use crate::stream::{self, ByteStream};
+
+/// A body of unknown length.
+pub type Body = axum::body::Body;
+
+/// Carries requests whose URI is only path and query.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>>;
+
+    /// Opens a WebSocket at `path` as a byte stream.
+    async fn stream(&self, path: &str, token: &Token) -> Result<ByteStream>;
+}
+
+/// Over the network, with kept-alive connections.
+pub struct HttpTransport {
+    base: Uri,
+    client: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+impl HttpTransport {
+    /// `url` as `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// Invalid when it is not such a URL.
+    pub fn new(url: &str) -> Result<Self> {
+        let base: Uri = url
+            .trim_end_matches('/')
+            .parse()
+            .map_err(|e| Error::invalid(format!("{url:?} is not a URL: {e}")))?;
+        if base.scheme_str() != Some("http") || base.authority().is_none() {
+            return Err(Error::invalid(format!("{url:?} is not of the form http://host:port")));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(10)));
+        Ok(Self { base, client: legacy::Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    fn authority(&self) -> &str {
+        self.base.authority().map_or("", http::uri::Authority::as_str)
+    }
+
+    fn unreachable(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::unavailable(format!(
+            "no Hafen answers at {}: start it with `hafen serve`, or set HAFEN_URL",
+            self.base
+        ))
+        .with_code("unreachable")
+        .with_cause(cause)
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Body>> {
+        let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        *request.uri_mut() = Uri::builder()
+            .scheme("http")
+            .authority(self.authority())
+            .path_and_query(path)
+            .build()
+            .map_err(|e| Error::invalid(format!("bad path {path:?}: {e}")))?;
+        let answer = self.client.request(request).await.map_err(|e| self.unreachable(e))?;
+        Ok(answer.map(Body::new))
+    }
+
+    async fn stream(&self, path: &str, token: &Token) -> Result<ByteStream> {
+        let authority = self.authority();
+        let tcp = TcpStream::connect(authority).await.map_err(|e| self.unreachable(e))?;
+        tcp.set_nodelay(true).map_err(|e| self.unreachable(e))?;
+        stream::open(tcp, authority, path, token).await
+    }
+}
+
+/// Straight into a router of this process.
+#[derive(Clone)]
+pub struct RouterTransport {
+    router: axum::Router,
+    /// Where the same router listens, for byte streams: those need a connection to take over.
+    listen: Option<SocketAddr>,
+}
+
+impl RouterTransport {
+    pub fn new(router: axum::Router, listen: Option<SocketAddr>) -> Self {
+        Self { router, listen }
+    }
+}
+
+#[async_trait]
+impl Transport for RouterTransport {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>> {
+        let request = request.map(axum::body::Body::new);
+        match self.router.clone().oneshot(request).await {
+            Ok(answer) => Ok(answer),
+            Err(never) => match never {},
+        }
+    }
+
+    async fn stream(&self, path: &str, token: &Token) -> Result<ByteStream> {
+        let Some(listen) = self.listen else {
+            return Err(Error::unavailable("byte streams need a listening address"));
+        };
+        let tcp = TcpStream::connect(listen)
+            .await
+            .map_err(|e| Error::unavailable("cannot connect").with_cause(e))?;
+        stream::open(tcp, &listen.to_string(), path, token).await
+    }
+}

@@ -1,0 +1,20 @@
+//! The wire types of `/api/v1`: what travels between a service and its callers.
+//!
+//! They live here, below both, because services never import one another and the client must not import a service.
+//! They hold no rules: a service validates what it receives; this is only the shape.
+
+pub mod common;
+pub mod image;
+pub mod machine;
+pub mod network;
+pub mod operation;
+pub mod project;
+pub mod stack;
+
+pub use common::*;
+pub use image::*;
+pub use machine::*;
+pub use network::*;
+pub use operation::*;
+pub use project::*;
+pub use stack::*;
