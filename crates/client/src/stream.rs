@@ -43,10 +43,13 @@ pub(crate) async fn open(tcp: TcpStream, host: &str, path: &str, token: &Token) 
     });
     tokio::spawn(async move {
         while let Some(Ok(message)) = source.next().await {
-            match message {
-                Message::Binary(bytes) if to_near.send(bytes).await.is_ok() => {}
-                Message::Binary(_) | Message::Close(_) => return,
-                _ => {}
+            let ended = match message {
+                Message::Binary(bytes) => to_near.send(bytes).await.is_err(),
+                Message::Close(_) => true,
+                _ => false,
+            };
+            if ended {
+                return;
             }
         }
     });
