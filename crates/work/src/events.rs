@@ -1,0 +1,140 @@
+//! The event log of a service: written in the transaction of the change (an outbox), read in one order.
+//!
+//! The position comes from a counter row that the transaction locks, so positions are given out in commit order and
+//! without gaps, on both databases: a reader that saw position 7 can never later meet a 6.
+
+use std::sync::Arc;
+
+use hafen_base::{Clock, Result};
+use hafen_client::wire::Event;
+use hafen_db::{Db, Tx, sqlx, store_error};
+use serde_json::Value;
+use sqlx::Row as _;
+use tokio::sync::watch;
+
+/// An event about to be written.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    pub project: String,
+    /// As `machine.started`.
+    pub kind: &'static str,
+    /// As `machine/web-1`.
+    pub object: String,
+    /// For a person.
+    pub message: String,
+    pub data: Value,
+}
+
+/// Events are kept for this many; older ones are dropped.
+const KEPT: i64 = 200_000;
+
+/// The log, and a bell that rings when it grew.
+#[derive(Clone)]
+pub struct EventLog {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    bell: Arc<watch::Sender<()>>,
+}
+
+impl EventLog {
+    pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
+        Self { db, clock, bell: Arc::new(watch::Sender::new(())) }
+    }
+
+    /// Writes an event in the caller's transaction. Call `ring` after the commit.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn append(&self, tx: &mut Tx, event: NewEvent) -> Result<i64> {
+        self.append_many(tx, vec![event]).await
+    }
+
+    /// Writes several events; gives the last position.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn append_many(&self, tx: &mut Tx, events: Vec<NewEvent>) -> Result<i64> {
+        let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        let row = sqlx::query("UPDATE event_counter SET seq = seq + $1 WHERE id = 1 RETURNING seq")
+            .bind(count)
+            .fetch_one(&mut **tx)
+            .await
+            .map_err(store_error)?;
+        let last: i64 = row.try_get("seq").map_err(store_error)?;
+        let at = self.clock.now().micros();
+        for (seq, event) in (last - count + 1..).zip(events) {
+            sqlx::query("INSERT INTO event (seq, at, project, kind, object, message, data) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+                .bind(seq)
+                .bind(at)
+                .bind(event.project)
+                .bind(event.kind)
+                .bind(event.object)
+                .bind(event.message)
+                .bind(event.data.to_string())
+                .execute(&mut **tx)
+                .await
+                .map_err(store_error)?;
+            if seq % 1000 == 0 {
+                sqlx::query("DELETE FROM event WHERE seq <= $1")
+                    .bind(seq - KEPT)
+                    .execute(&mut **tx)
+                    .await
+                    .map_err(store_error)?;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Tells readers and waiters that something was committed.
+    pub fn ring(&self) {
+        self.bell.send_replace(());
+    }
+
+    /// Wakes at every `ring`. Subscribe first, then read, then wait: nothing is missed.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+
+    /// Events after position `after`, oldest first.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn read(&self, after: i64, limit: u32, project: Option<&str>) -> Result<Vec<Event>> {
+        let rows = sqlx::query(
+            "SELECT seq, at, project, kind, object, message, data FROM event \
+             WHERE seq > $1 AND ($2 = '' OR project = $2) ORDER BY seq LIMIT $3",
+        )
+        .bind(after)
+        .bind(project.unwrap_or(""))
+        .bind(i64::from(limit))
+        .fetch_all(self.db.reader())
+        .await
+        .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok(Event {
+                    seq: row.try_get("seq").map_err(store_error)?,
+                    at: hafen_base::Timestamp::from_micros(row.try_get("at").map_err(store_error)?),
+                    project: row.try_get("project").map_err(store_error)?,
+                    kind: row.try_get("kind").map_err(store_error)?,
+                    object: row.try_get("object").map_err(store_error)?,
+                    message: row.try_get("message").map_err(store_error)?,
+                    data: serde_json::from_str(row.try_get::<&str, _>("data").map_err(store_error)?)
+                        .unwrap_or(Value::Null),
+                })
+            })
+            .collect()
+    }
+
+    /// The last position given out.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn last(&self) -> Result<i64> {
+        let row = sqlx::query("SELECT seq FROM event_counter WHERE id = 1")
+            .fetch_one(self.db.reader())
+            .await
+            .map_err(store_error)?;
+        row.try_get("seq").map_err(store_error)
+    }
+}
