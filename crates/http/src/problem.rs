@@ -1,0 +1,102 @@
+//! Errors as RFC 9457 problems, rendered once for every answer of the API.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hafen_base::{Error, ErrorKind};
+use hafen_client::wire::Problem;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+/// An error on its way out of a handler.
+#[derive(Debug, Clone)]
+pub struct ApiError(Arc<Error>);
+
+/// What a handler gives.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The body is made by `render`, which knows the request.
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+static REQUEST: AtomicU64 = AtomicU64::new(1);
+
+/// Gives each request an id, logs failures of ours, and turns every error answer, the framework's own included, into a
+/// problem document.
+pub(crate) async fn render(request: Request, next: Next) -> Response {
+    let number = REQUEST.fetch_add(1, Ordering::Relaxed);
+    let request_id = format!("r-{}-{number}", std::process::id());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        let error =
+            response.extensions_mut().remove::<ApiError>().map_or_else(|| Arc::new(foreign(status)), |e| e.0);
+        if error.kind() == ErrorKind::Internal {
+            tracing::error!(%request_id, %method, path, cause = %error.cause_chain(), "{error}");
+        } else {
+            tracing::debug!(%request_id, %method, path, cause = %error.cause_chain(), "{error}");
+        }
+        let headers = std::mem::take(response.headers_mut());
+        response = problem(&error, &request_id).into_response();
+        for name in [header::WWW_AUTHENTICATE, header::ALLOW] {
+            if let Some(value) = headers.get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An error answer the framework made itself.
+fn foreign(status: StatusCode) -> Error {
+    let message = match status {
+        StatusCode::METHOD_NOT_ALLOWED => "this path does not know that method; see /api/docs",
+        StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large",
+        StatusCode::NOT_FOUND => "there is nothing at this path; see /api/docs",
+        _ if status.is_client_error() => "the request is not what this path takes; see /api/docs",
+        _ => "internal error",
+    };
+    let kind = match ErrorKind::from_status(status.as_u16()) {
+        ErrorKind::Internal if status.is_client_error() => ErrorKind::Invalid,
+        kind => kind,
+    };
+    Error::new(kind, message)
+}
+
+fn problem(error: &Error, request_id: &str) -> impl IntoResponse + use<> {
+    let status = StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = Problem {
+        kind: "about:blank".into(),
+        title: status.canonical_reason().unwrap_or("Error").into(),
+        status: status.as_u16(),
+        detail: error.message().to_owned(),
+        code: error.code().to_owned(),
+        request_id: request_id.to_owned(),
+        errors: error.fields().to_vec(),
+    };
+    let text = serde_json::to_string(&body).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], text)
+}
