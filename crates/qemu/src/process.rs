@@ -72,7 +72,7 @@ impl Process {
     pub(crate) async fn ended(&self) -> Result<()> {
         let fd = self.fd.try_clone().map_err(|e| Error::io("watch", "/proc", e))?;
         let watch = AsyncFd::register_with_interest(fd, Interest::READABLE)
-            .map_err(|e| Error::io("watch", "/proc", e))?;
+            .map_err(|e| Error::io("watch", "/proc", e.into()))?;
         let _ = watch.readable().await.map_err(|e| Error::io("watch", "/proc", e))?;
         self.reap();
         Ok(())
