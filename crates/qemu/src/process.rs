@@ -71,8 +71,12 @@ impl Process {
     /// Returns when the process has ended, however it ended.
     pub(crate) async fn ended(&self) -> Result<()> {
         let fd = self.fd.try_clone().map_err(|e| Error::io("watch", "/proc", e))?;
-        let watch = AsyncFd::register_with_interest(fd, Interest::READABLE)
-            .map_err(|e| Error::io("watch", "/proc", e.into()))?;
+        #[expect(
+            deprecated,
+            reason = "sound for an OwnedFd, which is never swapped or closed early; the new form is unsafe"
+        )]
+        let watch = AsyncFd::with_interest(fd, Interest::READABLE)
+            .map_err(|e| Error::io("watch", "/proc", e))?;
         let _ = watch.readable().await.map_err(|e| Error::io("watch", "/proc", e))?;
         self.reap();
         Ok(())
