@@ -1,1 +1,5 @@
-//! Service `stacks`.
+//! stacks
+pub mod diff;
+pub mod model;
+pub mod plan;
+mod render;
