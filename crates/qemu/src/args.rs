@@ -153,7 +153,9 @@ fn disks(args: &mut Args, spec: &Spec) {
             "driver=qcow2,node-name=root,discard=unmap,file.driver=file,file.filename={DISK},file.discard=unmap"
         ),
     );
-    args.pair("-device", "virtio-blk-pci,id=disk0,drive=root,bootindex=0");
+    // With a kernel given, QEMU's loader is the first boot device.
+    let first = if matches!(spec.boot, Boot::Firmware { .. }) { ",bootindex=0" } else { "" };
+    args.pair("-device", format!("virtio-blk-pci,id=disk0,drive=root{first}"));
     if let Some(seed) = &spec.seed {
         args.pair_os(
             "-blockdev",

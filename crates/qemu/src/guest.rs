@@ -94,7 +94,7 @@ pub fn packages() -> &'static [&'static str] {
 /// Commands to run in the image's root after [`files`] were put there.
 #[must_use]
 pub fn commands() -> &'static [&'static [&'static str]] {
-    &[&["systemd-sysusers"], &["systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/hafen.conf"]]
+    &[&["systemd-sysusers"]]
 }
 
 /// Files an image must not contain: they would be the same in every machine. A path that ends

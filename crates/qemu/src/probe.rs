@@ -1,9 +1,10 @@
 //! Which accelerator really runs guests here.
 //!
 //! On some hosts `/dev/kvm` opens, a machine is created, and its processor never executes an
-//! instruction. So the only evidence that counts is a guest that ran: a ROM of seven bytes at
-//! the reset vector writes to QEMU's debug-exit port, and QEMU ends with the status that only
-//! this write can cause.
+//! instruction, or fails at the first that real kernels need. So the only evidence that counts
+//! is a guest that ran, with the processor that machines will have: a ROM (`guest/probe.s`)
+//! enters protected mode, turns paging on, loops a million times and writes to QEMU's
+//! debug-exit port, and QEMU ends with the status that only this write can cause.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,9 +41,9 @@ impl Accelerator {
     }
 }
 
-/// `mov al, 0x15; out 0xf4, al; hlt; jmp -3`. The debug-exit device ends QEMU with
-/// `(value << 1) | 1` (QEMU's `hw/misc/debugexit.c`).
-const CODE: [u8; 7] = [0xb0, 0x15, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+/// Assembled from `guest/probe.s`.
+const CODE: &[u8; 256] = include_bytes!("../guest/probe.bin");
+/// The debug-exit device ends QEMU with `(value << 1) | 1` (QEMU's `hw/misc/debugexit.c`).
 const EXIT: i32 = (0x15 << 1) | 1;
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -67,7 +68,7 @@ pub async fn accelerator(qemu: &Qemu) -> Accelerator {
             Some("add the user to the group that owns /dev/kvm: usermod -aG kvm USER"),
         );
     }
-    match run(qemu, "kvm", PATIENCE).await {
+    match run(qemu, ["kvm", "host"], PATIENCE).await {
         Ok(()) => {
             Accelerator { kind: Kind::Kvm, reason: "a probe guest ran under KVM".into(), mend: None }
         }
@@ -76,12 +77,16 @@ pub async fn accelerator(qemu: &Qemu) -> Accelerator {
 }
 
 /// Runs the probe guest under an accelerator; says what happened if it did not run.
-async fn run(qemu: &Qemu, accelerator: &str, patience: Duration) -> Result<(), String> {
+async fn run(
+    qemu: &Qemu,
+    [accelerator, cpu]: [&str; 2],
+    patience: Duration,
+) -> Result<(), String> {
     let rom = Rom::write().map_err(|e| format!("the probe could not be written: {e}"))?;
     let mut command = Command::new(&qemu.program);
     command
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"])
-        .args(["-accel", accelerator, "-m", "64", "-no-reboot"])
+        .args(["-accel", accelerator, "-cpu", cpu, "-m", "64", "-no-reboot"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x01", "-bios"])
         .arg(&rom.0)
         .stdin(Stdio::null())
@@ -95,13 +100,13 @@ async fn run(qemu: &Qemu, accelerator: &str, patience: Duration) -> Result<(), S
         Ok(Ok(output)) if output.status.code() == Some(EXIT) => Ok(()),
         Ok(Ok(output)) => {
             let text = String::from_utf8_lossy(&output.stderr);
-            let last = text.lines().last().unwrap_or("without a word");
-            Err(format!("QEMU ended with {}: {last}", output.status))
+            let last = text.lines().last().unwrap_or("the guest did not get through").trim();
+            Err(format!("a probe guest failed ({}): {last}", output.status))
         }
     }
 }
 
-/// A 64 KiB ROM whose last 16 bytes are the reset vector; removed when dropped.
+/// A 64 KiB ROM whose last 256 bytes are the probe guest; removed when dropped.
 struct Rom(PathBuf);
 
 impl Rom {
@@ -111,9 +116,8 @@ impl Rom {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("hafen-probe-{}-{number}", std::process::id()));
-        let mut image = vec![0xf4_u8; 65536 - 16];
-        image.extend_from_slice(&CODE);
-        image.resize(65536, 0xf4);
+        let mut image = vec![0xf4_u8; 65536 - CODE.len()];
+        image.extend_from_slice(CODE);
         let _ = std::fs::remove_file(&path);
         let mut file = std::fs::OpenOptions::new()
             .write(true)
@@ -155,13 +159,13 @@ mod tests {
     #[tokio::test]
     async fn the_probe_guest_runs_under_emulation() {
         let qemu = Qemu::detect().await.unwrap();
-        run(&qemu, "tcg", Duration::from_secs(20)).await.unwrap();
+        run(&qemu, ["tcg", "max"], Duration::from_secs(20)).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_broken_accelerator_is_not_chosen() {
         let qemu = Qemu::detect().await.unwrap();
-        assert!(run(&qemu, "no-such-thing", PATIENCE).await.is_err());
+        assert!(run(&qemu, ["no-such-thing", "max"], PATIENCE).await.is_err());
         let chosen = accelerator(&qemu).await;
         assert!(!chosen.reason.is_empty());
     }
