@@ -63,7 +63,7 @@ pub struct Diff<'a> {
 }
 
 /// Decides.
-pub fn diff<'a>(input: Input<'a>) -> Diff<'a> {
+pub fn diff(input: Input<'_>) -> Diff<'_> {
     let mut diff = Diff::default();
     networks(input, &mut diff);
     images(input, &mut diff);
