@@ -1,5 +1,8 @@
 //! A readable page of the OpenAPI document: plain HTML made on the server, no script, nothing from elsewhere.
-#![expect(clippy::indexing_slicing, reason = "indexing a serde_json value for reading gives null, never a panic")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing a serde_json value for reading gives null, never a panic"
+)]
 #![expect(clippy::format_push_string, reason = "a page made once per request; plain beats fast")]
 
 use serde_json::Value;

@@ -47,10 +47,10 @@ where
     F: AsyncFnOnce(&mut Tx) -> Result<T>,
 {
     let mut tx = db.write().await?;
-    if let Some(request) = request {
-        if let Some(answer) = find(&mut tx, request).await? {
-            return serde_json::from_str(&answer).map_err(Error::internal);
-        }
+    if let Some(request) = request
+        && let Some(answer) = find(&mut tx, request).await?
+    {
+        return serde_json::from_str(&answer).map_err(Error::internal);
     }
     let answer = act(&mut tx).await?;
     if let Some(request) = request {

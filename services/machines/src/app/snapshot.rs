@@ -1,0 +1,95 @@
+//! Snapshots.
+
+use hafen_base::{Error, Page, PageLimit, Result, SnapshotId, check_label};
+use hafen_client::wire::{MachineState, Operation, Snapshot};
+use hafen_work::{Once, once};
+
+use super::machine::no_machine;
+use crate::Machines;
+use crate::store;
+
+fn no_snapshot(name: &str) -> Error {
+    Error::not_found(format!("snapshot {name:?}"))
+}
+
+impl Machines {
+    pub async fn snapshot_create(
+        &self,
+        project: &str,
+        machine: &str,
+        name: &str,
+        repeat: Option<&Once>,
+    ) -> Result<Operation> {
+        check_label("snapshot", name).map_err(|message| Error::invalid_field("/name", message))?;
+        let (operation, id): (Operation, String) = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
+            let row = store::machine::find(&mut **tx, project, machine).await?.ok_or_else(|| no_machine(machine))?;
+            if !matches!(row.state, MachineState::Started | MachineState::Stopped) {
+                let state = row.state.as_str();
+                return Err(Error::conflict(format!("machine {machine:?} is {state}; a snapshot needs it started or stopped")));
+            }
+            let now = self.0.now();
+            let operation = self.new_operation();
+            let id = SnapshotId::generate(now, &*self.0.random);
+            if !store::snapshot::insert(tx, id, row.id, name, operation, now).await? {
+                return Err(Error::conflict(format!("machine {machine:?} has a snapshot {name:?} already")));
+            }
+            let resources = [format!("machine/{}", row.name), format!("snapshot/{name}")];
+            store::operation::insert(tx, operation, project, "snapshot.create", &resources, false, now).await?;
+            let operation = store::operation::get(&mut **tx, &operation.to_string()).await?;
+            Ok((operation.ok_or_else(|| Error::not_found("operation"))?, id.to_string()))
+        })
+        .await?;
+        self.0.wakes.snapshot.wake(id);
+        Ok(operation)
+    }
+
+    pub async fn snapshot_list(
+        &self,
+        project: &str,
+        machine: &str,
+        after: &str,
+        limit: PageLimit,
+    ) -> Result<Page<Snapshot>> {
+        let row = self.machine_row(project, machine).await?;
+        let rows = store::snapshot::list(self.0.db.reader(), row.id, after, i64::from(limit.get()) + 1).await?;
+        Ok(limit.page(rows.into_iter().map(|row| row.snapshot).collect(), |snapshot| snapshot.name.clone()))
+    }
+
+    /// Puts the disk back, or removes the snapshot: `wanted` is `restore` or `absent`.
+    pub async fn snapshot_change(
+        &self,
+        project: &str,
+        machine: &str,
+        name: &str,
+        wanted: &'static str,
+        repeat: Option<&Once>,
+    ) -> Result<Operation> {
+        let (operation, id): (Operation, String) = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
+            let row = store::machine::find(&mut **tx, project, machine).await?.ok_or_else(|| no_machine(machine))?;
+            let found = store::snapshot::find(&mut **tx, row.id, name).await?.ok_or_else(|| no_snapshot(name))?;
+            let snapshot = found.snapshot;
+            let (state, kind) = match wanted {
+                "restore" => ("restoring", "snapshot.restore"),
+                _ => ("destroying", "snapshot.delete"),
+            };
+            if wanted == "restore" && row.state != MachineState::Stopped {
+                return Err(Error::conflict(format!(
+                    "machine {machine:?} is {}: stop it before its disk is put back",
+                    row.state.as_str()
+                )));
+            }
+            if snapshot.state != "ready" && !(wanted == "absent" && snapshot.state == "failed") {
+                return Err(Error::conflict(format!("snapshot {name:?} is {}", snapshot.state)));
+            }
+            let operation = self.new_operation();
+            store::snapshot::want(tx, snapshot.id, wanted, state, operation).await?;
+            let resources = [format!("machine/{}", row.name), format!("snapshot/{}", snapshot.name)];
+            store::operation::insert(tx, operation, project, kind, &resources, false, self.0.now()).await?;
+            let operation = store::operation::get(&mut **tx, &operation.to_string()).await?;
+            Ok((operation.ok_or_else(|| Error::not_found("operation"))?, snapshot.id.to_string()))
+        })
+        .await?;
+        self.0.wakes.snapshot.wake(id);
+        Ok(operation)
+    }
+}
