@@ -1,8 +1,36 @@
-//! stacks
+//! The `stacks` service: the manifest of each project, its plans, its applies.
+//!
+//! # Why it is built so
+//!
+//! A plan is a promise: *this* is what an apply does. Promises break in two ways. The plan and the apply are computed by
+//! different code; or the world moves between them. So there is one pure function, `diff`, and both the plan a person reads
+//! (`plan`) and the steps an apply takes (`steps`) are drawn from its result. And a plan carries the serial of the stack
+//! and a fingerprint of everything in the project: an apply makes the plan anew and refuses (412) unless serial,
+//! fingerprint and changes are the same. Health that flaps and machines that heal themselves are not in the fingerprint;
+//! a machine that somebody stopped, deleted or changed is.
+//!
+//! An apply that is accepted is on disk, and nothing else about it is: there is no journal of what was done. Its runner
+//! (`reconcile`) compares what is wanted with what is there, takes the steps between (`execute`), and when it is killed it
+//! does the same again. Keys made of apply, address and action keep a request whose answer was lost from acting twice. The
+//! list of steps that people see is a report beside it, merged across restarts (`live`).
+//!
+//! The stack remembers the addresses of what it made (`owned`), written before the first request goes out. Only those are
+//! ever deleted: what somebody made by hand in the same project is left alone.
+//!
+//! This service knows the machines service only as the trait `Platform`, which the API client implements.
+
+mod api;
+mod app;
 pub mod diff;
 pub mod execute;
+mod live;
 pub mod model;
 pub mod plan;
 pub mod platform;
-pub mod steps;
+mod reconcile;
 mod render;
+mod state;
+pub mod steps;
+pub mod store;
+
+pub use state::{ReadSource, Stacks, StacksConfig};

@@ -44,11 +44,12 @@ impl Wanted {
         Self { project: project.to_owned(), ..Self::default() }
     }
 
-    /// The addresses of everything in it, the project's own included.
+    /// The addresses of everything in it. Not of the project: that is the stack's only if the stack made it.
     pub fn addresses(&self) -> BTreeSet<String> {
         let machines = self.groups.iter().flat_map(|group| &group.members).map(|name| address("machine", name));
-        std::iter::once(address("project", &self.project))
-            .chain(self.networks.iter().map(|network| address("network", &network.name)))
+        self.networks
+            .iter()
+            .map(|network| address("network", &network.name))
             .chain(self.images.iter().map(|image| address("image", &image.name)))
             .chain(machines)
             .chain(self.publications.keys().map(|name| address("publication", name)))
