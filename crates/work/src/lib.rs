@@ -11,7 +11,7 @@ mod runner;
 
 pub use events::{EventLog, NewEvent};
 pub use health::Health;
-pub use once::{Once, once};
+pub use once::{Begun, Once, OnceTx};
 pub use runner::{Next, Reconciler, Runner, Wake};
 
 use hafen_db::Migration;

@@ -37,28 +37,46 @@ impl Once {
 /// Kept for a day, as the retries of any client end long before.
 const KEPT_MICROS: i64 = 24 * 3600 * 1_000_000;
 
-/// Runs `act` in a transaction and commits; with a key, a repeat gets the first answer instead.
-///
-/// # Errors
-/// Those of `act`; conflict when the key was used for another request.
-pub async fn once<T, F>(db: &Db, clock: &dyn Clock, request: Option<&Once>, act: F) -> Result<T>
-where
-    T: Serialize + DeserializeOwned,
-    F: AsyncFnOnce(&mut Tx) -> Result<T>,
-{
-    let mut tx = db.write().await?;
-    if let Some(request) = request
-        && let Some(answer) = find(&mut tx, request).await?
-    {
-        return serde_json::from_str(&answer).map_err(Error::internal);
+/// A transaction that acts once.
+pub struct OnceTx<'a> {
+    pub tx: Tx,
+    request: Option<&'a Once>,
+}
+
+/// What a repeatable request begins with.
+pub enum Begun<'a, T> {
+    /// It was answered before: this is the first answer.
+    Answered(T),
+    /// It is new: act in the transaction, then `finish`.
+    New(OnceTx<'a>),
+}
+
+impl<'a> OnceTx<'a> {
+    /// Begins a transaction; with a key that was answered before, gives that answer.
+    ///
+    /// # Errors
+    /// Conflict when the key was used for another request.
+    pub async fn begin<T: DeserializeOwned>(db: &Db, request: Option<&'a Once>) -> Result<Begun<'a, T>> {
+        let mut tx = db.write().await?;
+        if let Some(request) = request
+            && let Some(answer) = find(&mut tx, request).await?
+        {
+            return serde_json::from_str(&answer).map(Begun::Answered).map_err(Error::internal);
+        }
+        Ok(Begun::New(OnceTx { tx, request }))
     }
-    let answer = act(&mut tx).await?;
-    if let Some(request) = request {
-        save(&mut tx, request, &serde_json::to_string(&answer).map_err(Error::internal)?, clock.now())
-            .await?;
+
+    /// Stores the answer beside the change and commits both.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn finish<T: Serialize + Sync>(mut self, answer: &T, clock: &dyn Clock) -> Result<()> {
+        if let Some(request) = self.request {
+            let text = serde_json::to_string(answer).map_err(Error::internal)?;
+            save(&mut self.tx, request, &text, clock.now()).await?;
+        }
+        self.tx.commit().await.map_err(store_error)
     }
-    tx.commit().await.map_err(store_error)?;
-    Ok(answer)
 }
 
 async fn find(tx: &mut Tx, request: &Once) -> Result<Option<String>> {

@@ -61,7 +61,10 @@ impl SshCa {
     /// Unavailable when a key file cannot be read or written, with its path.
     pub fn open(folder: &Path, random: &dyn Random) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| file_error(folder, error))?;
-        Ok(Self { user: open_key(&folder.join("user_ca"), random)?, host: open_key(&folder.join("host_ca"), random)? })
+        Ok(Self {
+            user: open_key(&folder.join("user_ca"), random)?,
+            host: open_key(&folder.join("host_ca"), random)?,
+        })
     }
 
     /// Keys that live only in memory.
@@ -97,7 +100,8 @@ impl SshCa {
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<(String, u64, Timestamp)> {
-        let wrong = || Error::invalid_field("/public_key", "expected an OpenSSH public key line: ssh-ed25519 AAAA…");
+        let wrong =
+            || Error::invalid_field("/public_key", "expected an OpenSSH public key line: ssh-ed25519 AAAA…");
         let key = PublicKey::from_openssh(public_key.trim()).map_err(|_| wrong())?;
         if key.key_data().ed25519().is_none() {
             return Err(wrong());
@@ -118,7 +122,12 @@ impl SshCa {
     ///
     /// # Errors
     /// Internal.
-    pub fn host_identity(&self, names: &[String], now: Timestamp, random: &dyn Random) -> Result<HostIdentity> {
+    pub fn host_identity(
+        &self,
+        names: &[String],
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<HostIdentity> {
         let key = new_key(random);
         let private_key = key.to_openssh(LineEnding::LF).map_err(key_error)?.to_string();
         let public_key = key.public_key().to_openssh().map_err(key_error)?;
@@ -136,12 +145,20 @@ impl SshCa {
     ///
     /// # Errors
     /// Invalid when it is no public key.
-    pub fn sign_host(&self, public_key: &str, names: &[String], now: Timestamp, random: &dyn Random) -> Result<String> {
-        let key = PublicKey::from_openssh(public_key.trim()).map_err(|_| Error::invalid("not an OpenSSH public key"))?;
+    pub fn sign_host(
+        &self,
+        public_key: &str,
+        names: &[String],
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<String> {
+        let key = PublicKey::from_openssh(public_key.trim())
+            .map_err(|_| Error::invalid("not an OpenSSH public key"))?;
         let mut builder = self.builder(&key, now, now.plus(HOST_VALID), random)?;
         builder.serial(serial(random)).map_err(key_error)?;
         builder.cert_type(CertType::Host).map_err(key_error)?;
-        let first = names.first().ok_or_else(|| Error::invalid("a host certificate names at least one host"))?;
+        let first =
+            names.first().ok_or_else(|| Error::invalid("a host certificate names at least one host"))?;
         builder.key_id(first.as_str()).map_err(key_error)?;
         // Never without principals: such a certificate would be good for every host (CVE-2024-7594).
         for name in names {
@@ -151,7 +168,13 @@ impl SshCa {
     }
 
     #[expect(clippy::unused_self, reason = "reads as a step of signing")]
-    fn builder(&self, key: &PublicKey, now: Timestamp, until: Timestamp, random: &dyn Random) -> Result<Builder> {
+    fn builder(
+        &self,
+        key: &PublicKey,
+        now: Timestamp,
+        until: Timestamp,
+        random: &dyn Random,
+    ) -> Result<Builder> {
         let mut nonce = vec![0_u8; 32];
         random.fill(&mut nonce);
         let seconds = |time: Timestamp| time.millis() / 1000;
@@ -179,16 +202,23 @@ fn file_error(path: &Path, error: std::io::Error) -> Error {
 fn open_key(path: &Path, random: &dyn Random) -> Result<PrivateKey> {
     match std::fs::read_to_string(path) {
         Ok(text) => PrivateKey::from_openssh(text).map_err(|error| {
-            Error::unavailable(format!("{} is not an OpenSSH private key: restore it from a backup", path.display()))
-                .with_cause(error)
+            Error::unavailable(format!(
+                "{} is not an OpenSSH private key: restore it from a backup",
+                path.display()
+            ))
+            .with_cause(error)
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = new_key(random);
             let text = key.to_openssh(LineEnding::LF).map_err(key_error)?;
             let fresh = path.with_extension("new");
             let write = || -> std::io::Result<()> {
-                let mut file =
-                    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+                let mut file = std::fs::OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&fresh)?;
                 file.write_all(text.as_bytes())?;
                 file.sync_all()?;
                 std::fs::rename(&fresh, path)
@@ -216,7 +246,10 @@ mod tests {
         let (text, _, until) = ca.sign_user(&user, "alice", Duration::from_secs(300), now, &random).unwrap();
         let certificate = Certificate::from_openssh(&text).unwrap();
         assert_eq!(certificate.valid_principals(), [PRINCIPAL.to_owned()]);
-        assert_eq!(certificate.extensions().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["permit-pty"]);
+        assert_eq!(
+            certificate.extensions().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["permit-pty"]
+        );
         assert_eq!(until.since(now), Duration::from_secs(300));
         let host = ca.host_identity(&["web-1.hello.internal".into()], now, &random).unwrap();
         let certificate = Certificate::from_openssh(&host.certificate).unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hafen_base::{
-    Error, FieldProblem, InstanceId, MachineId, NetworkId, OperationId, Result, Timestamp, check_label, check_metadata_key,
-    check_metadata_value,
+    Error, FieldProblem, InstanceId, MachineId, NetworkId, OperationId, Result, Timestamp, check_label,
+    check_metadata_key, check_metadata_value,
 };
 use hafen_client::wire::{Egress, Health, ImageSource, MachineSpec, MachineState};
 
@@ -102,7 +102,11 @@ pub struct Problems(Vec<FieldProblem>);
 
 impl Problems {
     pub fn add(&mut self, pointer: &str, message: impl Into<String>) {
-        self.0.push(FieldProblem { pointer: pointer.into(), message: message.into(), ..FieldProblem::default() });
+        self.0.push(FieldProblem {
+            pointer: pointer.into(),
+            message: message.into(),
+            ..FieldProblem::default()
+        });
     }
 
     fn check(&mut self, pointer: &str, checked: Result<(), String>) {
@@ -148,7 +152,13 @@ pub fn check_spec(problems: &mut Problems, spec: &MachineSpec) {
 }
 
 /// Checks sizes that are given.
-pub fn check_sizes(problems: &mut Problems, at: &str, cpus: Option<i64>, memory: Option<i64>, disk: Option<i64>) {
+pub fn check_sizes(
+    problems: &mut Problems,
+    at: &str,
+    cpus: Option<i64>,
+    memory: Option<i64>,
+    disk: Option<i64>,
+) {
     if cpus.is_some_and(|n| !(1..=MAX_CPUS).contains(&n)) {
         problems.add(&format!("{at}/cpus"), "a machine has 1 to 256 cpus");
     }
@@ -189,7 +199,10 @@ fn check_health(problems: &mut Problems, health: &Health) {
     if let Some(path) = &health.http
         && (!path.starts_with('/') || path.len() > 1024 || !path.bytes().all(|b| (0x21..0x7f).contains(&b)))
     {
-        problems.add("/health/http", "expected a path that starts with '/', without spaces, of at most 1024 characters");
+        problems.add(
+            "/health/http",
+            "expected a path that starts with '/', without spaces, of at most 1024 characters",
+        );
     }
     if health.port == 0 {
         problems.add("/health/port", "a port is between 1 and 65535");
@@ -219,7 +232,9 @@ pub fn check_image(problems: &mut Problems, source: &ImageSource) {
                 // Debian Policy 5.6.1.
                 let good = package.len() >= 2
                     && package.len() <= 128
-                    && package.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+                    && package
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
                     && package.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
                 if !good {
                     problems.add(&format!("/source/packages/{index}"), "not the name of a Debian package");
@@ -231,7 +246,10 @@ pub fn check_image(problems: &mut Problems, source: &ImageSource) {
                     && !path.chars().any(char::is_control)
                     && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
                 if !inside {
-                    problems.add("/source/files", format!("{path:?} is not an absolute path without '.' and '..'"));
+                    problems.add(
+                        "/source/files",
+                        format!("{path:?} is not an absolute path without '.' and '..'"),
+                    );
                 }
                 if STANDARD.decode(&file.content).is_err() {
                     problems.add("/source/files", format!("the content of {path:?} is not base 64"));
@@ -243,7 +261,10 @@ pub fn check_image(problems: &mut Problems, source: &ImageSource) {
         }
         ImageSource::Cloud { location, sha256, firmware } => {
             if !(location.starts_with("https://") || location.starts_with('/')) || location.len() > 2048 {
-                problems.add("/source/location", "expected https://… or the absolute path of a file on the platform's host");
+                problems.add(
+                    "/source/location",
+                    "expected https://… or the absolute path of a file on the platform's host",
+                );
             }
             if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
                 problems.add("/source/sha256", "expected the SHA-256 of the file: 64 hexadecimal digits");
@@ -267,7 +288,8 @@ pub fn check_egress(problems: &mut Problems, egress: &Egress) {
                 && !host.is_empty()
                 && host.len() <= 253
                 && host.split('.').all(|label| {
-                    (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                    (1..=63).contains(&label.len())
+                        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
                 })
         });
         if !good {
@@ -299,7 +321,9 @@ impl Subnet {
     /// Says what a subnet must look like.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("{text:?} is not a private IPv4 network of /12 to /28 whose host bits are zero, as 10.40.0.0/24")
+            format!(
+                "{text:?} is not a private IPv4 network of /12 to /28 whose host bits are zero, as 10.40.0.0/24"
+            )
         };
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
@@ -363,7 +387,9 @@ mod tests {
         for good in ["10.40.0.0/24", "192.168.0.0/16", "172.16.0.0/12", "10.0.0.16/28"] {
             assert_eq!(Subnet::parse(good).unwrap().to_string(), good);
         }
-        for bad in ["10.40.0.1/24", "8.8.8.0/24", "10.0.0.0/8", "10.0.0.0/30", "10.0.0.0", "x/24", "10.0.0.0/240"] {
+        for bad in
+            ["10.40.0.1/24", "8.8.8.0/24", "10.0.0.0/8", "10.0.0.0/30", "10.0.0.0", "x/24", "10.0.0.0/240"]
+        {
             assert!(Subnet::parse(bad).is_err(), "{bad}");
         }
         let net = Subnet::parse("10.40.0.0/24").unwrap();

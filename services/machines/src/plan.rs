@@ -28,13 +28,20 @@ pub enum Action {
     /// Reality is as wanted.
     Nothing,
     /// Record this state and reason, then look again after the time, if any.
-    Record { state: MachineState, reason: String, again: Option<Duration> },
+    Record {
+        state: MachineState,
+        reason: String,
+        again: Option<Duration>,
+    },
     /// Record that it runs.
     RecordStarted(Running),
     /// Record that it stopped.
     RecordStopped,
     /// Record that it died: count a restart, tell, and come back after the wait.
-    RecordDeath { reason: String, wait: Duration },
+    RecordDeath {
+        reason: String,
+        wait: Duration,
+    },
     Create,
     Configure,
     Start,
@@ -86,8 +93,12 @@ pub fn decide(row: &MachineRow, sight: Option<&Sight>, needs: &Needs, now: Times
     let restart = row.restart_wanted > row.restart_seen;
     match (&sight.power, row.wanted) {
         (Power::HalfMade, _) | (_, WantedState::Destroyed) => Action::Nothing,
-        (Power::Running(_) | Power::Starting, WantedState::Stopped) => enter(row, MachineState::Stopping, Action::Stop),
-        (Power::Running(_) | Power::Starting, WantedState::Started) if restart => enter(row, transient, Action::Stop),
+        (Power::Running(_) | Power::Starting, WantedState::Stopped) => {
+            enter(row, MachineState::Stopping, Action::Stop)
+        }
+        (Power::Running(_) | Power::Starting, WantedState::Started) if restart => {
+            enter(row, transient, Action::Stop)
+        }
         (Power::Running(running), WantedState::Started) => {
             let known = row.state == MachineState::Started
                 && row.observed_generation == row.generation
@@ -122,7 +133,9 @@ pub fn decide(row: &MachineRow, sight: Option<&Sight>, needs: &Needs, now: Times
 /// The transient state on the way to what is wanted.
 fn transient(row: &MachineRow, sight: Option<&Sight>) -> MachineState {
     match row.state {
-        MachineState::Creating | MachineState::Updating if row.observed_generation < row.generation => row.state,
+        MachineState::Creating | MachineState::Updating if row.observed_generation < row.generation => {
+            row.state
+        }
         _ => match sight {
             None if row.boot_id.is_empty() => MachineState::Creating,
             Some(sight) if sight.instance != row.instance_id || sight.disk_instance != row.disk_instance => {
@@ -286,13 +299,17 @@ mod tests {
     #[test]
     fn a_transient_state_past_its_limit_fails_with_a_reason() {
         let ready = Needs::Ready("sha256-x".into());
-        for state in [MachineState::Creating, MachineState::Starting, MachineState::Stopping, MachineState::Updating] {
+        for state in
+            [MachineState::Creating, MachineState::Starting, MachineState::Stopping, MachineState::Updating]
+        {
             let mut row = row(state, WantedState::Started);
             row.reason = "the engine is away".into();
             let sight = seen(&row, Power::Stopped);
             let late = NOW.plus(limit(state) + Duration::from_secs(1));
             let action = decide(&row, Some(&sight), &ready, late);
-            let Action::Record { state: MachineState::Failed, reason, .. } = action else { panic!("{action:?}") };
+            let Action::Record { state: MachineState::Failed, reason, .. } = action else {
+                panic!("{action:?}")
+            };
             assert!(reason.contains("the engine is away"), "{reason}");
         }
     }

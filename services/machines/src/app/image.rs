@@ -3,7 +3,7 @@
 use hafen_base::{Error, ImageId, Page, PageLimit, Result, check_label};
 use hafen_client::wire::{Image, ImageCreate, ImageGcReport, Operation};
 use hafen_db::{Tx, store_error};
-use hafen_work::{Once, once};
+use hafen_work::{Begun, Once, OnceTx};
 use serde_json::Value;
 
 use super::no_project;
@@ -19,7 +19,12 @@ fn no_image(name: &str) -> Error {
 impl Machines {
     /// Creates an image, or gives the one of that name a new source; nothing changes when source and lock are the same and
     /// it did not fail. True when it is new.
-    pub async fn image_create(&self, project: &str, body: ImageCreate, repeat: Option<&Once>) -> Result<(Image, bool)> {
+    pub async fn image_create(
+        &self,
+        project: &str,
+        body: ImageCreate,
+        repeat: Option<&Once>,
+    ) -> Result<(Image, bool)> {
         let mut problems = Problems::default();
         if let Err(message) = check_label("image", &body.name) {
             problems.add("/name", message);
@@ -30,15 +35,38 @@ impl Machines {
         }
         problems.finish()?;
         let lock = body.lock.as_deref().filter(|lock| !lock.is_empty());
-        let (image, new) = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
+        let begun = OnceTx::begin::<(Image, bool)>(&self.0.db, repeat).await?;
+        let mut once = match begun {
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::New(once) => once,
+        };
+        let (image, new) = self.image_want(&mut once.tx, project, &body, lock).await?;
+        once.finish(&(&image, new), &*self.0.clock).await?;
+        self.0.events.ring();
+        self.0.wakes.image.wake(image.id.to_string());
+        Ok((image, new))
+    }
+
+    async fn image_want(
+        &self,
+        tx: &mut Tx,
+        project: &str,
+        body: &ImageCreate,
+        lock: Option<&str>,
+    ) -> Result<(Image, bool)> {
+        {
             store::project::find(&mut **tx, project).await?.ok_or_else(|| no_project(project))?;
             let found = store::image::find(&mut **tx, project, &body.name).await?;
             if let Some(row) = &found {
                 if row.absent {
-                    return Err(Error::conflict(format!("image {:?} is being removed; wait a moment", body.name)));
+                    return Err(Error::conflict(format!(
+                        "image {:?} is being removed; wait a moment",
+                        body.name
+                    )));
                 }
                 // The lock that the last build gave is the same wish as no lock at all.
-                let same_lock = lock.is_none_or(|lock| row.lock_wanted.as_deref() == Some(lock) || row.image.lock == lock);
+                let same_lock = lock
+                    .is_none_or(|lock| row.lock_wanted.as_deref() == Some(lock) || row.image.lock == lock);
                 if row.image.source == body.source && same_lock && row.image.state != "failed" {
                     return Ok((row.image.clone(), false));
                 }
@@ -68,14 +96,13 @@ impl Machines {
                 store::image::insert(tx, &image, lock).await?;
             }
             let message = format!("image {} is to be built", body.name);
-            self.event(tx, project, "image.building", format!("image/{}", body.name), message, Value::Null).await?;
-            let row = store::image::find(&mut **tx, project, &body.name).await?.ok_or_else(|| no_image(&body.name))?;
+            self.event(tx, project, "image.building", format!("image/{}", body.name), message, Value::Null)
+                .await?;
+            let row = store::image::find(&mut **tx, project, &body.name)
+                .await?
+                .ok_or_else(|| no_image(&body.name))?;
             Ok((row.image, found.is_none()))
-        })
-        .await?;
-        self.0.events.ring();
-        self.0.wakes.image.wake(image.id.to_string());
-        Ok((image, new))
+        }
     }
 
     pub async fn image_view(&self, project: &str, name: &str) -> Result<Image> {
@@ -90,13 +117,20 @@ impl Machines {
         Ok(limit.page(rows.into_iter().map(|row| row.image).collect(), |image| image.name.clone()))
     }
 
-    pub async fn image_delete(&self, project: &str, name: &str, check: impl Fn(i64) -> Result<()>) -> Result<Image> {
+    pub async fn image_delete(
+        &self,
+        project: &str,
+        name: &str,
+        check: impl Fn(i64) -> Result<()> + Send,
+    ) -> Result<Image> {
         let mut tx = self.0.db.write().await?;
         let mut row = self.image_of(&mut tx, project, name).await?;
         check(row.image.generation)?;
         let machines = store::image::machine_count(&mut tx, project, &row.image.name).await?;
         if machines > 0 {
-            return Err(Error::conflict(format!("{machines} machines are made of image {name:?}: delete them first")));
+            return Err(Error::conflict(format!(
+                "{machines} machines are made of image {name:?}: delete them first"
+            )));
         }
         if !row.absent {
             store::image::want_absent(&mut tx, row.image.id).await?;
@@ -116,17 +150,24 @@ impl Machines {
 
     /// Starts a rebuild that is compared with what is there.
     pub async fn image_verify(&self, project: &str, name: &str, repeat: Option<&Once>) -> Result<Operation> {
-        let operation = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
-            let row = self.image_of(tx, project, name).await?;
-            if row.image.digest.is_empty() {
-                return Err(Error::conflict(format!("image {name:?} is {}: there is nothing to verify yet", row.image.state)));
-            }
-            let id = self.new_operation();
-            let resources = [format!("image/{}", row.image.name), row.image.digest.clone()];
-            store::operation::insert(tx, id, project, "image.verify", &resources, true, self.0.now()).await?;
-            store::operation::get(&mut **tx, &id.to_string()).await?.ok_or_else(|| Error::not_found("operation"))
-        })
-        .await?;
+        let mut once = match OnceTx::begin(&self.0.db, repeat).await? {
+            Begun::Answered(operation) => return Ok(operation),
+            Begun::New(once) => once,
+        };
+        let row = self.image_of(&mut once.tx, project, name).await?;
+        if row.image.digest.is_empty() {
+            let state = &row.image.state;
+            return Err(Error::conflict(format!(
+                "image {name:?} is {state}: there is nothing to verify yet"
+            )));
+        }
+        let id = self.new_operation();
+        let resources = [format!("image/{}", row.image.name), row.image.digest.clone()];
+        store::operation::insert(&mut once.tx, id, project, "image.verify", &resources, true, self.0.now())
+            .await?;
+        let operation = store::operation::get(&mut *once.tx, &id.to_string()).await?;
+        let operation = operation.ok_or_else(|| Error::not_found("operation"))?;
+        once.finish(&operation, &*self.0.clock).await?;
         self.0.wakes.image.wake(operation.id.to_string());
         Ok(operation)
     }

@@ -1,21 +1,37 @@
 //! Machines: every change of what is wanted of them.
 
-use hafen_base::{Error, ErrorKind, InstanceId, MachineId, OperationId, Page, PageLimit, Result, check_label};
+use hafen_base::{
+    Error, ErrorKind, InstanceId, MachineId, OperationId, Page, PageLimit, Result, check_label,
+};
 use hafen_client::wire::{
-    Lease, Machine, MachineCreate, MachineCreated, MachinePatch, MachinePut, MachineResize, MachineSpec, MachineState, Usage,
+    Lease, Machine, MachineCreate, MachineCreated, MachinePatch, MachinePut, MachineResize, MachineSpec,
+    MachineState, Usage,
 };
 use hafen_db::{Tx, store_error};
-use hafen_work::{Once, once};
+use hafen_work::{Begun, Once, OnceTx};
 
 use super::no_project;
 use crate::Machines;
-use crate::model::{MachineRow, Problems, Subnet, WantedState, check_around, check_sizes, check_spec, mac_of};
+use crate::model::{
+    MachineRow, Problems, Subnet, WantedState, check_around, check_sizes, check_spec, mac_of,
+};
 use crate::store;
 use crate::store::machine::Filter;
 
+/// A change under way: the row as it is to become, in the transaction that will hold it.
+struct Change<'a> {
+    once: OnceTx<'a>,
+    row: MachineRow,
+}
+
+enum Begin<'a> {
+    Answered(Machine),
+    New(Box<Change<'a>>),
+}
+
 /// What a mutation must respect.
 pub struct Guard<'a> {
-    pub if_match: &'a dyn Fn(i64) -> Result<()>,
+    pub if_match: &'a (dyn Fn(i64) -> Result<()> + Sync),
     pub lease_nonce: Option<&'a str>,
 }
 
@@ -58,7 +74,12 @@ fn usage_of(spec: &MachineSpec) -> Usage {
 }
 
 fn difference(new: &MachineSpec, old: &MachineSpec) -> Usage {
-    Usage { machines: 0, cpus: new.cpus - old.cpus, memory: new.memory - old.memory, disk: new.disk - old.disk }
+    Usage {
+        machines: 0,
+        cpus: new.cpus - old.cpus,
+        memory: new.memory - old.memory,
+        disk: new.disk - old.disk,
+    }
 }
 
 impl Machines {
@@ -78,13 +99,23 @@ impl Machines {
             problems.add("/lease_ttl", "a lease lasts 1 to 3600 seconds");
         }
         problems.finish()?;
-        let created = once(&self.0.db, &*self.0.clock, repeat, async |tx| self.insert_machine(tx, project, &body).await).await?;
+        let mut once = match OnceTx::begin(&self.0.db, repeat).await? {
+            Begun::Answered(created) => return Ok(created),
+            Begun::New(once) => once,
+        };
+        let created = self.insert_machine(&mut once.tx, project, &body).await?;
+        once.finish(&created, &*self.0.clock).await?;
         self.0.events.ring();
         self.0.wakes.machine.wake(created.machine.id.to_string());
         Ok(created)
     }
 
-    async fn insert_machine(&self, tx: &mut Tx, project: &str, body: &MachineCreate) -> Result<MachineCreated> {
+    async fn insert_machine(
+        &self,
+        tx: &mut Tx,
+        project: &str,
+        body: &MachineCreate,
+    ) -> Result<MachineCreated> {
         store::project::find(&mut **tx, project).await?.ok_or_else(|| no_project(project))?;
         self.image_must_exist(tx, project, &body.spec.image).await?;
         self.quota_take(tx, project, usage_of(&body.spec)).await?;
@@ -128,7 +159,10 @@ impl Machines {
             observed_generation: 0,
         };
         if !store::machine::insert(tx, &row).await? {
-            return Err(Error::conflict(format!("there is a machine {:?} in project {project} already", body.name)));
+            return Err(Error::conflict(format!(
+                "there is a machine {:?} in project {project} already",
+                body.name
+            )));
         }
         let resources = [format!("machine/{}", row.name)];
         store::operation::insert(tx, operation, project, "machine.create", &resources, false, now).await?;
@@ -140,7 +174,10 @@ impl Machines {
         match store::image::find(&mut **tx, project, image).await? {
             Some(row) if row.absent => Err(Error::conflict(format!("image {image:?} is being removed"))),
             Some(_) => Ok(()),
-            None => Err(Error::invalid_field("/spec/image", format!("there is no image {image:?} in project {project}"))),
+            None => Err(Error::invalid_field(
+                "/spec/image",
+                format!("there is no image {image:?} in project {project}"),
+            )),
         }
     }
 
@@ -154,7 +191,10 @@ impl Machines {
     ) -> Result<(hafen_base::NetworkId, std::net::Ipv4Addr)> {
         let name = &spec.network;
         let row = store::network::find(&mut **tx, project, name).await?.ok_or_else(|| {
-            Error::invalid_field("/spec/network", format!("there is no network {name:?} in project {project}"))
+            Error::invalid_field(
+                "/spec/network",
+                format!("there is no network {name:?} in project {project}"),
+            )
         })?;
         if row.absent {
             return Err(Error::conflict(format!("network {name:?} is being destroyed")));
@@ -162,10 +202,14 @@ impl Machines {
         let network = row.network.id;
         let subnet = Subnet::parse(&row.network.subnet).map_err(Error::internal)?;
         if let Some(address) = &spec.address {
-            let address = address.parse().map_err(|_| Error::invalid_field("/spec/address", "not an IPv4 address"))?;
+            let address =
+                address.parse().map_err(|_| Error::invalid_field("/spec/address", "not an IPv4 address"))?;
             let position = subnet.position(address).ok_or_else(|| {
                 let (first, last) = (subnet.host(Subnet::FIRST_HOST), subnet.host(subnet.size() - 2));
-                Error::invalid_field("/spec/address", format!("{address} is not between {first} and {last} of {subnet}"))
+                Error::invalid_field(
+                    "/spec/address",
+                    format!("{address} is not between {first} and {last} of {subnet}"),
+                )
             })?;
             if store::network::take_address(tx, network, position, id).await? {
                 return Ok((network, address));
@@ -178,9 +222,9 @@ impl Machines {
             next
         } else {
             let taken = store::network::positions(tx, network).await?;
-            (Subnet::FIRST_HOST..=last)
-                .find(|n| taken.binary_search(n).is_err())
-                .ok_or_else(|| Error::conflict(format!("network {name:?} ({subnet}) has no free address left")))?
+            (Subnet::FIRST_HOST..=last).find(|n| taken.binary_search(n).is_err()).ok_or_else(|| {
+                Error::conflict(format!("network {name:?} ({subnet}) has no free address left"))
+            })?
         };
         if store::network::take_address(tx, network, position, id).await? {
             Ok((network, subnet.host(position)))
@@ -223,12 +267,20 @@ impl Machines {
         if filter.metadata.len() > 8 {
             return Err(Error::invalid("a list is narrowed by at most 8 metadata entries"));
         }
-        let rows = store::machine::list(self.0.db.reader(), project, filter, after, i64::from(limit.get()) + 1).await?;
+        let rows =
+            store::machine::list(self.0.db.reader(), project, filter, after, i64::from(limit.get()) + 1)
+                .await?;
         Ok(limit.page(rows.iter().map(wire).collect(), |machine| machine.name.clone()))
     }
 
     /// Reads the row in `tx` and checks what the caller says to know about it.
-    async fn machine_for_change(&self, tx: &mut Tx, project: &str, name: &str, guard: &Guard<'_>) -> Result<MachineRow> {
+    async fn machine_for_change(
+        &self,
+        tx: &mut Tx,
+        project: &str,
+        name: &str,
+        guard: &Guard<'_>,
+    ) -> Result<MachineRow> {
         let row = store::machine::find(&mut **tx, project, name).await?.ok_or_else(|| no_machine(name))?;
         (guard.if_match)(row.generation)?;
         let held = row.lease_until > self.0.now();
@@ -249,41 +301,53 @@ impl Machines {
         Ok(row)
     }
 
-    /// Changes a machine in one transaction. `change` gives the kind of operation it begins, or none when nothing is to be
-    /// done.
-    async fn machine_change(
+    /// Begins a change of a machine: one transaction, ended by `change_finish`.
+    async fn change_begin<'a>(
         &self,
         project: &str,
         name: &str,
         guard: &Guard<'_>,
-        repeat: Option<&Once>,
-        change: impl AsyncFnOnce(&mut Tx, &mut MachineRow) -> Result<Option<&'static str>>,
-    ) -> Result<Machine> {
-        let machine = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
-            let mut row = self.machine_for_change(tx, project, name, guard).await?;
-            let old_operation = row.operation;
-            let Some(kind) = change(tx, &mut row).await? else { return Ok(wire(&row)) };
-            let now = self.0.now();
-            row.generation += 1;
-            row.updated_at = now;
-            if kind != "machine.patch" {
-                self.supersede(tx, old_operation).await?;
-                let operation = self.new_operation();
-                let resources = [format!("machine/{}", row.name)];
-                store::operation::insert(tx, operation, project, kind, &resources, false, now).await?;
-                row.operation = Some(operation);
-                row.since = now;
-                row.restarts = 0;
-                row.reason = String::new();
-            }
-            store::machine::set_wanted(tx, &row).await?;
-            self.machine_event(tx, &row, event_of(kind), &format!("was asked: {kind}")).await?;
-            Ok(wire(&row))
-        })
-        .await?;
+        repeat: Option<&'a Once>,
+    ) -> Result<Begin<'a>> {
+        let mut once = match OnceTx::begin(&self.0.db, repeat).await? {
+            Begun::Answered(machine) => return Ok(Begin::Answered(machine)),
+            Begun::New(once) => once,
+        };
+        let row = self.machine_for_change(&mut once.tx, project, name, guard).await?;
+        Ok(Begin::New(Box::new(Change { once, row })))
+    }
+
+    /// Ends a change. `kind` names the operation it begins; none when there was nothing to do.
+    async fn change_finish(&self, change: Box<Change<'_>>, kind: Option<&'static str>) -> Result<Machine> {
+        let Change { mut once, mut row } = *change;
+        let Some(kind) = kind else {
+            let machine = wire(&row);
+            once.finish(&machine, &*self.0.clock).await?;
+            return Ok(machine);
+        };
+        let now = self.0.now();
+        row.generation += 1;
+        row.updated_at = now;
+        if kind != "machine.patch" {
+            self.supersede(&mut once.tx, row.operation).await?;
+            let operation = self.new_operation();
+            let resources = [format!("machine/{}", row.name)];
+            store::operation::insert(&mut once.tx, operation, &row.project, kind, &resources, false, now)
+                .await?;
+            row.operation = Some(operation);
+            row.since = now;
+            row.restarts = 0;
+            row.reason = String::new();
+        }
+        store::machine::set_wanted(&mut once.tx, &row).await?;
+        self.machine_event(&mut once.tx, &row, event_of(kind), &format!("was asked: {kind}")).await?;
+        let machine = wire(&row);
+        once.finish(&machine, &*self.0.clock).await?;
         self.0.events.ring();
         self.0.wakes.machine.wake(machine.id.to_string());
         self.0.wakes.check.wake(machine.id.to_string());
+        // Traffic follows at once: it leaves a machine before the machine goes.
+        self.wake_publications(&row.project, row.group.as_deref()).await?;
         Ok(machine)
     }
 
@@ -291,38 +355,55 @@ impl Machines {
     async fn supersede(&self, tx: &mut Tx, operation: Option<OperationId>) -> Result<()> {
         if let Some(operation) = operation {
             let status = hafen_client::wire::OperationStatus::Cancelled;
-            store::operation::finish(tx, operation, status, "overtaken by a newer request", self.0.now()).await?;
+            store::operation::finish(tx, operation, status, "overtaken by a newer request", self.0.now())
+                .await?;
             self.0.forget_progress(operation);
         }
         Ok(())
     }
 
     /// Starts it; a started machine is left alone.
-    pub async fn machine_start(&self, project: &str, name: &str, guard: &Guard<'_>, repeat: Option<&Once>) -> Result<Machine> {
-        self.machine_change(project, name, guard, repeat, async |_, row| {
-            refuse_destroyed(row)?;
-            if row.wanted == WantedState::Started && row.state != MachineState::Failed {
-                return Ok(None);
-            }
-            row.wanted = WantedState::Started;
-            row.state = MachineState::Starting;
-            Ok(Some("machine.start"))
-        })
-        .await
+    pub async fn machine_start(
+        &self,
+        project: &str,
+        name: &str,
+        guard: &Guard<'_>,
+        repeat: Option<&Once>,
+    ) -> Result<Machine> {
+        let mut change = match self.change_begin(project, name, guard, repeat).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let row = &mut change.row;
+        refuse_destroyed(row)?;
+        if row.wanted == WantedState::Started && row.state != MachineState::Failed {
+            return self.change_finish(change, None).await;
+        }
+        row.wanted = WantedState::Started;
+        row.state = MachineState::Starting;
+        self.change_finish(change, Some("machine.start")).await
     }
 
-    pub async fn machine_stop(&self, project: &str, name: &str, guard: &Guard<'_>, repeat: Option<&Once>) -> Result<Machine> {
-        self.machine_change(project, name, guard, repeat, async |_, row| {
-            refuse_destroyed(row)?;
-            if row.wanted == WantedState::Stopped && row.state != MachineState::Failed {
-                return Ok(None);
-            }
-            row.wanted = WantedState::Stopped;
-            row.state = MachineState::Stopping;
-            row.healthy = false;
-            Ok(Some("machine.stop"))
-        })
-        .await
+    pub async fn machine_stop(
+        &self,
+        project: &str,
+        name: &str,
+        guard: &Guard<'_>,
+        repeat: Option<&Once>,
+    ) -> Result<Machine> {
+        let mut change = match self.change_begin(project, name, guard, repeat).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let row = &mut change.row;
+        refuse_destroyed(row)?;
+        if row.wanted == WantedState::Stopped && row.state != MachineState::Failed {
+            return self.change_finish(change, None).await;
+        }
+        row.wanted = WantedState::Stopped;
+        row.state = MachineState::Stopping;
+        row.healthy = false;
+        self.change_finish(change, Some("machine.stop")).await
     }
 
     pub async fn machine_restart(
@@ -332,15 +413,17 @@ impl Machines {
         guard: &Guard<'_>,
         repeat: Option<&Once>,
     ) -> Result<Machine> {
-        self.machine_change(project, name, guard, repeat, async |_, row| {
-            refuse_destroyed(row)?;
-            row.wanted = WantedState::Started;
-            row.restart_wanted += 1;
-            row.state = MachineState::Starting;
-            row.healthy = false;
-            Ok(Some("machine.restart"))
-        })
-        .await
+        let mut change = match self.change_begin(project, name, guard, repeat).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let row = &mut change.row;
+        refuse_destroyed(row)?;
+        row.wanted = WantedState::Started;
+        row.restart_wanted += 1;
+        row.state = MachineState::Starting;
+        row.healthy = false;
+        self.change_finish(change, Some("machine.restart")).await
     }
 
     /// Makes the machine anew from its image: a new instance with a new disk.
@@ -351,13 +434,15 @@ impl Machines {
         guard: &Guard<'_>,
         repeat: Option<&Once>,
     ) -> Result<Machine> {
-        self.machine_change(project, name, guard, repeat, async |tx, row| {
-            refuse_destroyed(row)?;
-            self.image_must_exist(tx, project, &row.spec.image).await?;
-            self.renew(row, true);
-            Ok(Some("machine.rebuild"))
-        })
-        .await
+        let mut change = match self.change_begin(project, name, guard, repeat).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let (row, tx) = (&mut change.row, &mut change.once.tx);
+        refuse_destroyed(row)?;
+        self.image_must_exist(tx, project, &row.spec.image).await?;
+        self.renew(row, true);
+        self.change_finish(change, Some("machine.rebuild")).await
     }
 
     fn renew(&self, row: &mut MachineRow, disk: bool) {
@@ -381,29 +466,31 @@ impl Machines {
         let mut problems = Problems::default();
         check_sizes(&mut problems, "", body.cpus, body.memory, body.disk);
         problems.finish()?;
-        self.machine_change(project, name, guard, repeat, async |tx, row| {
-            refuse_destroyed(row)?;
-            let mut spec = row.spec.clone();
-            spec.cpus = body.cpus.unwrap_or(spec.cpus);
-            spec.memory = body.memory.unwrap_or(spec.memory);
-            spec.disk = body.disk.unwrap_or(spec.disk);
-            if spec == row.spec {
-                return Ok(None);
-            }
-            if spec.disk < row.spec.disk {
-                return Err(Error::invalid_field(
-                    "/disk",
-                    "a disk only grows: what is on it would be lost; rebuild the machine with a smaller one instead",
-                ));
-            }
-            self.quota_take(tx, project, difference(&spec, &row.spec)).await?;
-            row.spec = spec;
-            let wanted = row.wanted;
-            self.renew(row, false);
-            row.wanted = wanted;
-            Ok(Some("machine.resize"))
-        })
-        .await
+        let mut change = match self.change_begin(project, name, guard, repeat).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let (row, tx) = (&mut change.row, &mut change.once.tx);
+        refuse_destroyed(row)?;
+        let mut spec = row.spec.clone();
+        spec.cpus = body.cpus.unwrap_or(spec.cpus);
+        spec.memory = body.memory.unwrap_or(spec.memory);
+        spec.disk = body.disk.unwrap_or(spec.disk);
+        if spec == row.spec {
+            return self.change_finish(change, None).await;
+        }
+        if spec.disk < row.spec.disk {
+            return Err(Error::invalid_field(
+                "/disk",
+                "a disk only grows: what is on it would be lost; rebuild the machine with a smaller one instead",
+            ));
+        }
+        self.quota_take(tx, project, difference(&spec, &row.spec)).await?;
+        row.spec = spec;
+        let wanted = row.wanted;
+        self.renew(row, false);
+        row.wanted = wanted;
+        self.change_finish(change, Some("machine.resize")).await
     }
 
     /// Replaces the configuration. Another spec makes a new instance; the rest changes in place.
@@ -418,44 +505,47 @@ impl Machines {
         check_spec(&mut problems, &body.spec);
         check_around(&mut problems, body.group.as_deref(), &body.metadata, body.health.as_ref());
         problems.finish()?;
-        self.machine_change(project, name, guard, None, async |tx, row| {
-            refuse_destroyed(row)?;
-            let image = store::image::find(&mut **tx, project, &body.spec.image).await?;
-            // An image that was rebuilt under the same name is another configuration too.
-            let stale = image.is_some_and(|image| {
-                !row.image_digest.is_empty() && (image.image.state != "ready" || image.image.digest != row.image_digest)
-            });
-            let around = row.group == body.group && row.metadata == body.metadata && row.health == body.health;
-            if body.spec == row.spec && !stale {
-                if around && row.state != MachineState::Failed {
-                    return Ok(None);
-                }
-                if around {
-                    self.renew(row, true);
-                    return Ok(Some("machine.update"));
-                }
-                row.group.clone_from(&body.group);
-                row.metadata.clone_from(&body.metadata);
-                row.health.clone_from(&body.health);
-                return Ok(Some("machine.patch"));
+        let mut change = match self.change_begin(project, name, guard, None).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let (row, tx) = (&mut change.row, &mut change.once.tx);
+        refuse_destroyed(row)?;
+        let image = store::image::find(&mut **tx, project, &body.spec.image).await?;
+        // An image that was rebuilt under the same name is another configuration too.
+        let stale = image.is_some_and(|image| {
+            !row.image_digest.is_empty()
+                && (image.image.state != "ready" || image.image.digest != row.image_digest)
+        });
+        let around = row.group == body.group && row.metadata == body.metadata && row.health == body.health;
+        if body.spec == row.spec && !stale {
+            if around && row.state != MachineState::Failed {
+                return self.change_finish(change, None).await;
             }
-            self.image_must_exist(tx, project, &body.spec.image).await?;
-            self.quota_take(tx, project, difference(&body.spec, &row.spec)).await?;
-            if body.spec.network != row.spec.network || body.spec.address != row.spec.address {
-                store::network::release_addresses(tx, row.id).await?;
-                let (network, address) = self.place(tx, project, row.id, &body.spec).await?;
-                row.network_id = network;
-                row.address = address;
-                row.mac = mac_of(address);
+            if around {
+                self.renew(row, true);
+                return self.change_finish(change, Some("machine.update")).await;
             }
-            row.spec = body.spec.clone();
             row.group.clone_from(&body.group);
             row.metadata.clone_from(&body.metadata);
             row.health.clone_from(&body.health);
-            self.renew(row, true);
-            Ok(Some("machine.update"))
-        })
-        .await
+            return self.change_finish(change, Some("machine.patch")).await;
+        }
+        self.image_must_exist(tx, project, &body.spec.image).await?;
+        self.quota_take(tx, project, difference(&body.spec, &row.spec)).await?;
+        if body.spec.network != row.spec.network || body.spec.address != row.spec.address {
+            store::network::release_addresses(tx, row.id).await?;
+            let (network, address) = self.place(tx, project, row.id, &body.spec).await?;
+            row.network_id = network;
+            row.address = address;
+            row.mac = mac_of(address);
+        }
+        row.spec = body.spec.clone();
+        row.group.clone_from(&body.group);
+        row.metadata.clone_from(&body.metadata);
+        row.health.clone_from(&body.health);
+        self.renew(row, true);
+        self.change_finish(change, Some("machine.update")).await
     }
 
     pub async fn machine_patch(
@@ -469,39 +559,37 @@ impl Machines {
         let empty = std::collections::BTreeMap::new();
         check_around(&mut problems, None, body.metadata.as_ref().unwrap_or(&empty), body.health.as_ref());
         problems.finish()?;
-        let machine = self
-            .machine_change(project, name, guard, None, async |_, row| {
-                refuse_destroyed(row)?;
-                let before = row.clone();
-                if let Some(metadata) = &body.metadata {
-                    row.metadata.clone_from(metadata);
-                }
-                if let Some(health) = &body.health {
-                    row.health = Some(health.clone());
-                }
-                row.cordoned = body.cordoned.unwrap_or(row.cordoned);
-                Ok((*row != before).then_some("machine.patch"))
-            })
-            .await?;
-        self.wake_publications(project, machine.group.as_deref()).await?;
-        Ok(machine)
+        let mut change = match self.change_begin(project, name, guard, None).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let row = &mut change.row;
+        refuse_destroyed(row)?;
+        let before = row.clone();
+        if let Some(metadata) = &body.metadata {
+            row.metadata.clone_from(metadata);
+        }
+        if let Some(health) = &body.health {
+            row.health = Some(health.clone());
+        }
+        row.cordoned = body.cordoned.unwrap_or(row.cordoned);
+        let kind = (*row != before).then_some("machine.patch");
+        self.change_finish(change, kind).await
     }
 
     pub async fn machine_delete(&self, project: &str, name: &str, guard: &Guard<'_>) -> Result<Machine> {
-        let machine = self
-            .machine_change(project, name, guard, None, async |_, row| {
-                if row.wanted == WantedState::Destroyed {
-                    return Ok(None);
-                }
-                row.wanted = WantedState::Destroyed;
-                row.state = MachineState::Destroying;
-                row.healthy = false;
-                Ok(Some("machine.delete"))
-            })
-            .await?;
-        // Traffic leaves before the machine does.
-        self.wake_publications(project, machine.group.as_deref()).await?;
-        Ok(machine)
+        let mut change = match self.change_begin(project, name, guard, None).await? {
+            Begin::Answered(machine) => return Ok(machine),
+            Begin::New(change) => change,
+        };
+        let row = &mut change.row;
+        if row.wanted == WantedState::Destroyed {
+            return self.change_finish(change, None).await;
+        }
+        row.wanted = WantedState::Destroyed;
+        row.state = MachineState::Destroying;
+        row.healthy = false;
+        self.change_finish(change, Some("machine.delete")).await
     }
 
     pub(crate) async fn wake_publications(&self, project: &str, group: Option<&str>) -> Result<()> {
@@ -534,22 +622,26 @@ impl Machines {
         if !(1..=3600).contains(&ttl) {
             return Err(Error::invalid_field("/ttl", "a lease lasts 1 to 3600 seconds"));
         }
-        once(&self.0.db, &*self.0.clock, repeat, async |tx| {
-            let row = store::machine::find(&mut **tx, project, name).await?.ok_or_else(|| no_machine(name))?;
-            let mut lease = self.new_lease(ttl);
-            if row.lease_until > self.0.now() {
-                match (row.lease_nonce, nonce) {
-                    (Some(held), Some(sent)) if held == sent => lease.nonce = held,
-                    _ => {
-                        let until = row.lease_until;
-                        return Err(Error::conflict(format!("machine {name:?} is leased until {until}")).with_code("leased"));
-                    }
+        let mut once = match OnceTx::begin(&self.0.db, repeat).await? {
+            Begun::Answered(lease) => return Ok(lease),
+            Begun::New(once) => once,
+        };
+        let row =
+            store::machine::find(&mut *once.tx, project, name).await?.ok_or_else(|| no_machine(name))?;
+        let mut lease = self.new_lease(ttl);
+        if row.lease_until > self.0.now() {
+            match (row.lease_nonce, nonce) {
+                (Some(held), Some(sent)) if held == sent => lease.nonce = held,
+                _ => {
+                    let until = row.lease_until;
+                    return Err(Error::conflict(format!("machine {name:?} is leased until {until}"))
+                        .with_code("leased"));
                 }
             }
-            store::machine::set_lease(tx, row.id, &lease.nonce, lease.expires_at).await?;
-            Ok(lease)
-        })
-        .await
+        }
+        store::machine::set_lease(&mut once.tx, row.id, &lease.nonce, lease.expires_at).await?;
+        once.finish(&lease, &*self.0.clock).await?;
+        Ok(lease)
     }
 
     pub async fn lease_release(&self, project: &str, name: &str, nonce: Option<&str>) -> Result<()> {
@@ -596,8 +688,11 @@ impl Machines {
                 };
             };
             if instance.is_some_and(|instance| instance != row.instance_id.to_string()) {
-                return Err(Error::conflict(format!("that instance of {name:?} was replaced by {}", row.instance_id))
-                    .with_code("replaced"));
+                return Err(Error::conflict(format!(
+                    "that instance of {name:?} was replaced by {}",
+                    row.instance_id
+                ))
+                .with_code("replaced"));
             }
             let settled = row.state.is_settled() && row.observed_generation == row.generation;
             let reached = match wanted {
@@ -609,7 +704,8 @@ impl Machines {
                 return Ok(wire(&row));
             }
             if settled && row.state == MachineState::Failed {
-                return Err(Error::conflict(format!("machine {name:?} failed: {}", row.reason)).with_code("machine_failed"));
+                return Err(Error::conflict(format!("machine {name:?} failed: {}", row.reason))
+                    .with_code("machine_failed"));
             }
             last = Some(row);
             tokio::select! {

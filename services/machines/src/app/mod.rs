@@ -1,6 +1,7 @@
 //! Permission → rule → store → wake, one file per resource. Nothing here touches an engine, but for what only reads
 //! (serial log, streams).
 
+mod access;
 pub mod image;
 pub mod machine;
 pub mod network;

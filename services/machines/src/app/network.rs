@@ -3,7 +3,7 @@
 use hafen_base::{Error, NetworkId, Page, PageLimit, Result, check_label};
 use hafen_client::wire::{Network, NetworkCreate, NetworkPatch};
 use hafen_db::{Tx, store_error};
-use hafen_work::{Once, once};
+use hafen_work::{Begun, Once, OnceTx};
 use serde_json::Value;
 
 use super::no_project;
@@ -17,7 +17,12 @@ fn no_network(name: &str) -> Error {
 }
 
 impl Machines {
-    pub async fn network_create(&self, project: &str, body: NetworkCreate, repeat: Option<&Once>) -> Result<Network> {
+    pub async fn network_create(
+        &self,
+        project: &str,
+        body: NetworkCreate,
+        repeat: Option<&Once>,
+    ) -> Result<Network> {
         let mut problems = Problems::default();
         if let Err(message) = check_label("network", &body.name) {
             problems.add("/name", message);
@@ -29,30 +34,36 @@ impl Machines {
         }
         problems.finish()?;
         let wanted = wanted.unwrap_or_default();
-        let network = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
-            store::project::find(&mut **tx, project).await?.ok_or_else(|| no_project(project))?;
-            let subnet = self.choose_subnet(tx, wanted).await?;
-            let now = self.0.now();
-            let network = Network {
-                id: NetworkId::generate(now, &*self.0.random),
-                project: project.to_owned(),
-                name: body.name.clone(),
-                egress: body.egress.clone(),
-                subnet: subnet.to_string(),
-                state: "creating".into(),
-                reason: String::new(),
-                created_at: now,
-                generation: 1,
-                observed_generation: 0,
-            };
-            if !store::network::insert(tx, &network).await? {
-                return Err(Error::conflict(format!("there is a network {:?} in project {project} already", body.name)));
-            }
-            let message = format!("network {} is to be {subnet}", network.name);
-            self.event(tx, project, "network.created", format!("network/{}", network.name), message, Value::Null).await?;
-            Ok(network)
-        })
-        .await?;
+        let mut once = match OnceTx::begin(&self.0.db, repeat).await? {
+            Begun::Answered(network) => return Ok(network),
+            Begun::New(once) => once,
+        };
+        let tx = &mut once.tx;
+        store::project::find(&mut **tx, project).await?.ok_or_else(|| no_project(project))?;
+        let subnet = self.choose_subnet(tx, wanted).await?;
+        let now = self.0.now();
+        let network = Network {
+            id: NetworkId::generate(now, &*self.0.random),
+            project: project.to_owned(),
+            name: body.name.clone(),
+            egress: body.egress.clone(),
+            subnet: subnet.to_string(),
+            state: "creating".into(),
+            reason: String::new(),
+            created_at: now,
+            generation: 1,
+            observed_generation: 0,
+        };
+        if !store::network::insert(tx, &network).await? {
+            return Err(Error::conflict(format!(
+                "there is a network {:?} in project {project} already",
+                body.name
+            )));
+        }
+        let message = format!("network {} is to be {subnet}", network.name);
+        self.event(tx, project, "network.created", format!("network/{}", network.name), message, Value::Null)
+            .await?;
+        once.finish(&network, &*self.0.clock).await?;
         self.0.events.ring();
         self.0.wakes.network.wake(network.id.to_string());
         Ok(network)
@@ -64,13 +75,15 @@ impl Machines {
         let taken: Vec<(Subnet, String)> = store::network::list_everywhere(&mut **tx)
             .await?
             .into_iter()
-            .filter_map(|row| Subnet::parse(&row.network.subnet).ok().map(|subnet| (subnet, row.network.name)))
+            .filter_map(|row| {
+                Subnet::parse(&row.network.subnet).ok().map(|subnet| (subnet, row.network.name))
+            })
             .collect();
         if let Some(wanted) = wanted {
             return match taken.iter().find(|(subnet, _)| subnet.overlaps(wanted)) {
-                Some((subnet, name)) => {
-                    Err(Error::conflict(format!("{wanted} overlaps {subnet} of network {name:?}; choose another")))
-                }
+                Some((subnet, name)) => Err(Error::conflict(format!(
+                    "{wanted} overlaps {subnet} of network {name:?}; choose another"
+                ))),
                 None => Ok(wanted),
             };
         }
@@ -88,7 +101,8 @@ impl Machines {
 
     pub async fn network_list(&self, project: &str, after: &str, limit: PageLimit) -> Result<Page<Network>> {
         self.project_must_exist(project).await?;
-        let rows = store::network::list(self.0.db.reader(), project, after, i64::from(limit.get()) + 1).await?;
+        let rows =
+            store::network::list(self.0.db.reader(), project, after, i64::from(limit.get()) + 1).await?;
         Ok(limit.page(rows.into_iter().map(|row| row.network).collect(), |network| network.name.clone()))
     }
 
@@ -102,7 +116,7 @@ impl Machines {
         project: &str,
         name: &str,
         body: &NetworkPatch,
-        check: impl Fn(i64) -> Result<()>,
+        check: impl Fn(i64) -> Result<()> + Send,
     ) -> Result<Network> {
         let mut problems = Problems::default();
         check_egress(&mut problems, &body.egress);
@@ -127,13 +141,20 @@ impl Machines {
         Ok(row.network)
     }
 
-    pub async fn network_delete(&self, project: &str, name: &str, check: impl Fn(i64) -> Result<()>) -> Result<Network> {
+    pub async fn network_delete(
+        &self,
+        project: &str,
+        name: &str,
+        check: impl Fn(i64) -> Result<()> + Send,
+    ) -> Result<Network> {
         let mut tx = self.0.db.write().await?;
         let mut row = self.network_of(&mut tx, project, name).await?;
         check(row.network.generation)?;
         let machines = store::network::machine_count(&mut tx, row.network.id).await?;
         if machines > 0 {
-            return Err(Error::conflict(format!("{machines} machines are in network {name:?}: delete them first")));
+            return Err(Error::conflict(format!(
+                "{machines} machines are in network {name:?}: delete them first"
+            )));
         }
         if !row.absent {
             store::network::want_absent(&mut tx, row.network.id).await?;

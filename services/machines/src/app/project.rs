@@ -25,8 +25,15 @@ impl Machines {
             (None, quota) => {
                 store::project::insert(&mut tx, name, quota.unwrap_or_default(), self.0.now()).await?;
                 let message = format!("project {name} created");
-                self.event(&mut tx, name, "project.created", format!("project/{name}"), message, serde_json::Value::Null)
-                    .await?;
+                self.event(
+                    &mut tx,
+                    name,
+                    "project.created",
+                    format!("project/{name}"),
+                    message,
+                    serde_json::Value::Null,
+                )
+                .await?;
             }
             (Some(project), Some(quota)) if project.quota != quota => {
                 store::project::set_quota(&mut tx, name, quota).await?;
@@ -56,11 +63,21 @@ impl Machines {
         store::project::find(&mut *tx, name).await?.ok_or_else(|| no_project(name))?;
         let held = store::project::holds(&mut tx, name).await?;
         if held > 0 {
-            return Err(Error::conflict(format!("project {name} still holds {held} objects: destroy them first")));
+            return Err(Error::conflict(format!(
+                "project {name} still holds {held} objects: destroy them first"
+            )));
         }
         store::project::delete(&mut tx, name).await?;
         let message = format!("project {name} deleted");
-        self.event(&mut tx, name, "project.deleted", format!("project/{name}"), message, serde_json::Value::Null).await?;
+        self.event(
+            &mut tx,
+            name,
+            "project.deleted",
+            format!("project/{name}"),
+            message,
+            serde_json::Value::Null,
+        )
+        .await?;
         tx.commit().await.map_err(store_error)?;
         self.0.events.ring();
         Ok(())
@@ -71,7 +88,9 @@ impl Machines {
         if store::project::use_more(tx, project, more).await? {
             return Ok(());
         }
-        let Some(now) = store::project::find(&mut **tx, project).await? else { return Err(no_project(project)) };
+        let Some(now) = store::project::find(&mut **tx, project).await? else {
+            return Err(no_project(project));
+        };
         Err(quota_error(project, &now.quota, &now.usage, &more))
     }
 }
@@ -90,6 +109,9 @@ fn quota_error(project: &str, quota: &Quota, used: &Usage, more: &Usage) -> Erro
     }
     Error::new(
         ErrorKind::Quota,
-        format!("the quota of project {project} does not allow it: {}; raise the quota or free something", short.join(", ")),
+        format!(
+            "the quota of project {project} does not allow it: {}; raise the quota or free something",
+            short.join(", ")
+        ),
     )
 }

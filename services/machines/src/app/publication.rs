@@ -16,7 +16,12 @@ fn no_publication(name: &str) -> Error {
 
 impl Machines {
     /// Publishes, or changes what is published under this name; true when it is new.
-    pub async fn publication_put(&self, project: &str, name: &str, body: &PublicationPut) -> Result<(Publication, bool)> {
+    pub async fn publication_put(
+        &self,
+        project: &str,
+        name: &str,
+        body: &PublicationPut,
+    ) -> Result<(Publication, bool)> {
         let mut problems = Problems::default();
         for (pointer, what, value) in [("/name", "publication", name), ("/group", "group", &body.group)] {
             if let Err(message) = check_label(what, value) {
@@ -44,7 +49,8 @@ impl Machines {
             }
             Some(row) => {
                 if row.publication.group != body.group || row.publication.port != body.port {
-                    store::publication::set_wanted(&mut tx, row.publication.id, &body.group, body.port).await?;
+                    store::publication::set_wanted(&mut tx, row.publication.id, &body.group, body.port)
+                        .await?;
                 }
             }
             None => {
@@ -61,14 +67,24 @@ impl Machines {
                     generation: 1,
                 };
                 if !store::publication::insert(&mut tx, &publication).await? {
-                    return Err(Error::conflict(format!("{host} is published already, by this or another project")));
+                    return Err(Error::conflict(format!(
+                        "{host} is published already, by this or another project"
+                    )));
                 }
                 let message = format!("{host} is to lead to port {} of {}", body.port, body.group);
-                self.event(&mut tx, project, "publication.created", format!("publication/{name}"), message, Value::Null)
-                    .await?;
+                self.event(
+                    &mut tx,
+                    project,
+                    "publication.created",
+                    format!("publication/{name}"),
+                    message,
+                    Value::Null,
+                )
+                .await?;
             }
         }
-        let row = store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(name))?;
+        let row =
+            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(name))?;
         tx.commit().await.map_err(store_error)?;
         self.0.events.ring();
         self.0.wakes.publication.wake(row.publication.id.to_string());
@@ -80,15 +96,24 @@ impl Machines {
         row.map(|row| row.publication).ok_or_else(|| no_publication(name))
     }
 
-    pub async fn publication_list(&self, project: &str, after: &str, limit: PageLimit) -> Result<Page<Publication>> {
+    pub async fn publication_list(
+        &self,
+        project: &str,
+        after: &str,
+        limit: PageLimit,
+    ) -> Result<Page<Publication>> {
         self.project_must_exist(project).await?;
-        let rows = store::publication::list(self.0.db.reader(), project, after, i64::from(limit.get()) + 1).await?;
-        Ok(limit.page(rows.into_iter().map(|row| row.publication).collect(), |publication| publication.name.clone()))
+        let rows =
+            store::publication::list(self.0.db.reader(), project, after, i64::from(limit.get()) + 1).await?;
+        Ok(limit.page(rows.into_iter().map(|row| row.publication).collect(), |publication| {
+            publication.name.clone()
+        }))
     }
 
     pub async fn publication_delete(&self, project: &str, name: &str) -> Result<Publication> {
         let mut tx = self.0.db.write().await?;
-        let row = store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(name))?;
+        let row =
+            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(name))?;
         store::publication::want_absent(&mut tx, row.publication.id).await?;
         tx.commit().await.map_err(store_error)?;
         self.0.wakes.publication.wake(row.publication.id.to_string());

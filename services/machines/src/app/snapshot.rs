@@ -2,7 +2,7 @@
 
 use hafen_base::{Error, Page, PageLimit, Result, SnapshotId, check_label};
 use hafen_client::wire::{MachineState, Operation, Snapshot};
-use hafen_work::{Once, once};
+use hafen_work::{Begun, Once, OnceTx};
 
 use super::machine::no_machine;
 use crate::Machines;
@@ -21,11 +21,21 @@ impl Machines {
         repeat: Option<&Once>,
     ) -> Result<Operation> {
         check_label("snapshot", name).map_err(|message| Error::invalid_field("/name", message))?;
-        let (operation, id): (Operation, String) = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
-            let row = store::machine::find(&mut **tx, project, machine).await?.ok_or_else(|| no_machine(machine))?;
+        let begun = OnceTx::begin::<(Operation, String)>(&self.0.db, repeat).await?;
+        let mut once = match begun {
+            Begun::Answered((operation, _)) => return Ok(operation),
+            Begun::New(once) => once,
+        };
+        let tx = &mut once.tx;
+        let (operation, id) = {
+            let row = store::machine::find(&mut **tx, project, machine)
+                .await?
+                .ok_or_else(|| no_machine(machine))?;
             if !matches!(row.state, MachineState::Started | MachineState::Stopped) {
                 let state = row.state.as_str();
-                return Err(Error::conflict(format!("machine {machine:?} is {state}; a snapshot needs it started or stopped")));
+                return Err(Error::conflict(format!(
+                    "machine {machine:?} is {state}; a snapshot needs it started or stopped"
+                )));
             }
             let now = self.0.now();
             let operation = self.new_operation();
@@ -34,11 +44,12 @@ impl Machines {
                 return Err(Error::conflict(format!("machine {machine:?} has a snapshot {name:?} already")));
             }
             let resources = [format!("machine/{}", row.name), format!("snapshot/{name}")];
-            store::operation::insert(tx, operation, project, "snapshot.create", &resources, false, now).await?;
+            store::operation::insert(tx, operation, project, "snapshot.create", &resources, false, now)
+                .await?;
             let operation = store::operation::get(&mut **tx, &operation.to_string()).await?;
-            Ok((operation.ok_or_else(|| Error::not_found("operation"))?, id.to_string()))
-        })
-        .await?;
+            (operation.ok_or_else(|| Error::not_found("operation"))?, id.to_string())
+        };
+        once.finish(&(&operation, &id), &*self.0.clock).await?;
         self.0.wakes.snapshot.wake(id);
         Ok(operation)
     }
@@ -51,7 +62,8 @@ impl Machines {
         limit: PageLimit,
     ) -> Result<Page<Snapshot>> {
         let row = self.machine_row(project, machine).await?;
-        let rows = store::snapshot::list(self.0.db.reader(), row.id, after, i64::from(limit.get()) + 1).await?;
+        let rows =
+            store::snapshot::list(self.0.db.reader(), row.id, after, i64::from(limit.get()) + 1).await?;
         Ok(limit.page(rows.into_iter().map(|row| row.snapshot).collect(), |snapshot| snapshot.name.clone()))
     }
 
@@ -64,9 +76,18 @@ impl Machines {
         wanted: &'static str,
         repeat: Option<&Once>,
     ) -> Result<Operation> {
-        let (operation, id): (Operation, String) = once(&self.0.db, &*self.0.clock, repeat, async |tx| {
-            let row = store::machine::find(&mut **tx, project, machine).await?.ok_or_else(|| no_machine(machine))?;
-            let found = store::snapshot::find(&mut **tx, row.id, name).await?.ok_or_else(|| no_snapshot(name))?;
+        let begun = OnceTx::begin::<(Operation, String)>(&self.0.db, repeat).await?;
+        let mut once = match begun {
+            Begun::Answered((operation, _)) => return Ok(operation),
+            Begun::New(once) => once,
+        };
+        let tx = &mut once.tx;
+        let (operation, id) = {
+            let row = store::machine::find(&mut **tx, project, machine)
+                .await?
+                .ok_or_else(|| no_machine(machine))?;
+            let found =
+                store::snapshot::find(&mut **tx, row.id, name).await?.ok_or_else(|| no_snapshot(name))?;
             let snapshot = found.snapshot;
             let (state, kind) = match wanted {
                 "restore" => ("restoring", "snapshot.restore"),
@@ -86,9 +107,9 @@ impl Machines {
             let resources = [format!("machine/{}", row.name), format!("snapshot/{}", snapshot.name)];
             store::operation::insert(tx, operation, project, kind, &resources, false, self.0.now()).await?;
             let operation = store::operation::get(&mut **tx, &operation.to_string()).await?;
-            Ok((operation.ok_or_else(|| Error::not_found("operation"))?, snapshot.id.to_string()))
-        })
-        .await?;
+            (operation.ok_or_else(|| Error::not_found("operation"))?, snapshot.id.to_string())
+        };
+        once.finish(&(&operation, &id), &*self.0.clock).await?;
         self.0.wakes.snapshot.wake(id);
         Ok(operation)
     }

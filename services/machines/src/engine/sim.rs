@@ -17,8 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::{
-    BoxDuplex, BuiltImage, Engine, EngineInfo, ImageRequest, MachineConfig, NetworkConfig, Noticed, Power, Progress,
-    PublicationConfig, Running, Sight,
+    BoxDuplex, BuiltImage, Engine, EngineInfo, ImageRequest, MachineConfig, NetworkConfig, Noticed, Power,
+    Progress, PublicationConfig, Running, Sight,
 };
 pub use world::{Faults, SimMachine, World};
 
@@ -39,7 +39,11 @@ impl Sim {
         if delay > Duration::ZERO {
             self.clock.sleep(delay).await;
         }
-        if fails { Err(Error::unavailable(format!("simulated fault: {call} was not carried out"))) } else { Ok(()) }
+        if fails {
+            Err(Error::unavailable(format!("simulated fault: {call} was not carried out")))
+        } else {
+            Ok(())
+        }
     }
 
     /// May lose the reply of something that did happen.
@@ -232,8 +236,10 @@ impl Engine for Sim {
             let mut buffer = vec![0_u8; 2048];
             if far.read(&mut buffer).await.is_ok_and(|count| count > 0) {
                 let body = format!("hello from {}\n", machine.config.name);
-                let answer =
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
                 let _gone = far.write_all(answer.as_bytes()).await;
             }
         });

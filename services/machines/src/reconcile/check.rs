@@ -61,7 +61,9 @@ impl Checks {
 
 async fn http_probe(stream: &mut crate::engine::BoxDuplex, path: &str, host: &str) -> Result<()> {
     let broke = |error: std::io::Error| Error::unavailable(format!("the connection broke: {error}"));
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hafen-health\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hafen-health\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.map_err(broke)?;
     // Only the status line is read: what a machine may send is bounded.
     let mut line = Vec::with_capacity(64);
@@ -73,7 +75,10 @@ async fn http_probe(stream: &mut crate::engine::BoxDuplex, path: &str, host: &st
         line.push(byte);
     }
     let text = String::from_utf8_lossy(&line);
-    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|code| code.parse::<u16>().ok());
+    let status = text
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5))
+        .and_then(|code| code.parse::<u16>().ok());
     match status {
         Some(200..=399) => Ok(()),
         Some(code) => Err(Error::unavailable(format!("it answered {code}"))),
@@ -126,7 +131,8 @@ impl Reconciler for Checks {
         }
         let interval = Duration::from_millis(u64::try_from(health.interval_ms).unwrap_or(1000));
         // Until it is healthy it is asked more often, because somebody waits for it.
-        let wait = if healthy { interval } else { interval.min((interval / 4).max(Duration::from_millis(100))) };
+        let wait =
+            if healthy { interval } else { interval.min((interval / 4).max(Duration::from_millis(100))) };
         Ok(Next::After(wait))
     }
 }

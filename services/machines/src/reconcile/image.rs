@@ -125,7 +125,9 @@ impl Images {
         }
         let message = format!("image {} is {}", image.name, built.digest);
         let data = serde_json::json!({ "digest": built.digest, "size": built.size });
-        self.0.event(&mut tx, &image.project, "image.ready", format!("image/{}", image.name), message, data).await?;
+        self.0
+            .event(&mut tx, &image.project, "image.ready", format!("image/{}", image.name), message, data)
+            .await?;
         tx.commit().await.map_err(store_error)?;
         self.tell(row).await
     }
@@ -139,7 +141,16 @@ impl Images {
             store::operation::finish(&mut tx, operation, status, reason, parts.now()).await?;
         }
         let message = format!("image {} failed: {reason}", image.name);
-        self.0.event(&mut tx, &image.project, "image.failed", format!("image/{}", image.name), message, Value::Null).await?;
+        self.0
+            .event(
+                &mut tx,
+                &image.project,
+                "image.failed",
+                format!("image/{}", image.name),
+                message,
+                Value::Null,
+            )
+            .await?;
         tx.commit().await.map_err(store_error)?;
         self.tell(row).await
     }
@@ -150,11 +161,26 @@ impl Images {
         let mut tx = parts.db.write().await?;
         store::image::delete(&mut tx, image.id).await?;
         if let Some(operation) = image.operation {
-            store::operation::finish(&mut tx, operation, OperationStatus::Cancelled, "the image was removed", parts.now())
-                .await?;
+            store::operation::finish(
+                &mut tx,
+                operation,
+                OperationStatus::Cancelled,
+                "the image was removed",
+                parts.now(),
+            )
+            .await?;
         }
         let message = format!("image {} removed; its bits go with the next `image gc`", image.name);
-        self.0.event(&mut tx, &image.project, "image.destroyed", format!("image/{}", image.name), message, Value::Null).await?;
+        self.0
+            .event(
+                &mut tx,
+                &image.project,
+                "image.destroyed",
+                format!("image/{}", image.name),
+                message,
+                Value::Null,
+            )
+            .await?;
         tx.commit().await.map_err(store_error)?;
         self.tell(row).await
     }

@@ -35,7 +35,8 @@ impl Reconciler for MachinesReconciler {
         // Reality first: a machine created between the two reads has a row by then.
         let sights = parts.engine.machine_list().await?;
         let rows = store::machine::list_everywhere(parts.db.reader()).await?;
-        let sights: std::collections::HashMap<_, _> = sights.into_iter().map(|sight| (sight.id, sight)).collect();
+        let sights: std::collections::HashMap<_, _> =
+            sights.into_iter().map(|sight| (sight.id, sight)).collect();
         let mut keys = Vec::new();
         let mut known = std::collections::HashSet::with_capacity(rows.len());
         for row in &rows {
@@ -96,7 +97,9 @@ impl MachinesReconciler {
             let network = network.network;
             return Ok(match network.state.as_str() {
                 "failed" => Needs::Failed(format!("network {} failed: {}", network.name, network.reason)),
-                state => Needs::Waiting(format!("waits for network {}: {state} {}", network.name, network.reason).trim().into()),
+                state => Needs::Waiting(
+                    format!("waits for network {}: {state} {}", network.name, network.reason).trim().into(),
+                ),
             });
         }
         let name = &row.spec.image;
@@ -113,8 +116,10 @@ impl MachinesReconciler {
     async fn config(&self, row: &MachineRow, image: &str) -> Result<MachineConfig> {
         let db = self.0.0.db.reader();
         let network = store::network::get(db, &row.network_id.to_string()).await?;
-        let network = network.ok_or_else(|| Error::unavailable(format!("the network of {} is gone", row.name)))?;
-        let source = store::image::find(db, &row.project, &row.spec.image).await?.map(|image| image.image.source);
+        let network =
+            network.ok_or_else(|| Error::unavailable(format!("the network of {} is gone", row.name)))?;
+        let source =
+            store::image::find(db, &row.project, &row.spec.image).await?.map(|image| image.image.source);
         let firmware = match source {
             Some(ImageSource::Cloud { firmware, .. }) => Some(firmware),
             _ => None,
@@ -149,7 +154,13 @@ impl MachinesReconciler {
         }
     }
 
-    async fn act(&self, row: &MachineRow, sight: Option<&Sight>, needs: &Needs, action: Action) -> Result<Next> {
+    async fn act(
+        &self,
+        row: &MachineRow,
+        sight: Option<&Sight>,
+        needs: &Needs,
+        action: Action,
+    ) -> Result<Next> {
         let engine = &self.0.0.engine;
         let image = match needs {
             Needs::Ready(digest) => digest.as_str(),
@@ -157,7 +168,9 @@ impl MachinesReconciler {
         };
         let done = match action {
             Action::Nothing => return Ok(Next::Done),
-            Action::Record { state, reason, again } => return self.record_state(row, state, &reason, again).await,
+            Action::Record { state, reason, again } => {
+                return self.record_state(row, state, &reason, again).await;
+            }
             Action::RecordStarted(running) => return self.record_started(row, &running, image).await,
             Action::RecordStopped => return self.record_stopped(row).await,
             Action::RecordDeath { reason, wait } => return self.record_death(row, &reason, wait).await,
@@ -222,7 +235,8 @@ impl MachinesReconciler {
         again: Option<Duration>,
     ) -> Result<Next> {
         let parts = &self.0.0;
-        let next = again.map_or(Next::Done, |wait| if wait.is_zero() { Next::Now } else { Next::After(wait) });
+        let next =
+            again.map_or(Next::Done, |wait| if wait.is_zero() { Next::Now } else { Next::After(wait) });
         let now = parts.now();
         // Waiting for something else restarts the clock of the state, so that it is written even when nothing else changed;
         // but not more often than the limit needs.
@@ -250,7 +264,11 @@ impl MachinesReconciler {
         }
         if row.state != state {
             let row = MachineRow { state, ..row.clone() };
-            let why = if reason.is_empty() { state.as_str().to_owned() } else { format!("{}: {reason}", state.as_str()) };
+            let why = if reason.is_empty() {
+                state.as_str().to_owned()
+            } else {
+                format!("{}: {reason}", state.as_str())
+            };
             self.0.machine_event(&mut tx, &row, event_of(state), &format!("is {why}")).await?;
         }
         tx.commit().await.map_err(store_error)?;
@@ -270,7 +288,10 @@ impl MachinesReconciler {
         seen.boot_id = &running.boot_id;
         seen.host_key = &running.host_key;
         // The image a disk was made of is known when it is made; later ones do not touch it.
-        if row.image_digest.is_empty() || row.state == MachineState::Updating || row.state == MachineState::Creating {
+        if row.image_digest.is_empty()
+            || row.state == MachineState::Updating
+            || row.state == MachineState::Creating
+        {
             seen.image_digest = image;
         }
         seen.since = if same { row.since } else { self.0.0.now() };
@@ -295,7 +316,13 @@ impl MachinesReconciler {
         Ok(Next::Done)
     }
 
-    async fn record_settled(&self, row: &MachineRow, seen: &Seen<'_>, kind: &'static str, what: &str) -> Result<()> {
+    async fn record_settled(
+        &self,
+        row: &MachineRow,
+        seen: &Seen<'_>,
+        kind: &'static str,
+        what: &str,
+    ) -> Result<()> {
         let parts = &self.0.0;
         let mut tx = parts.db.write().await?;
         if !store::machine::set_seen(&mut tx, row.id, row.generation, seen, parts.now()).await? {

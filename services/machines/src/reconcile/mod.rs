@@ -38,7 +38,11 @@ pub(crate) fn network_config(network: &Network) -> Result<NetworkConfig> {
 }
 
 /// Turns what the engine notices into wakes and events, until `stop` turns true.
-pub async fn listen(machines: Machines, mut noticed: mpsc::UnboundedReceiver<Noticed>, mut stop: watch::Receiver<bool>) {
+pub async fn listen(
+    machines: Machines,
+    mut noticed: mpsc::UnboundedReceiver<Noticed>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let what = tokio::select! {
             _ = stop.changed() => return,
@@ -64,12 +68,17 @@ async fn record_egress(
     destination: &str,
     allowed: bool,
 ) -> Result<()> {
-    let Some(row) = store::network::get(machines.0.db.reader(), &network.to_string()).await? else { return Ok(()) };
+    let Some(row) = store::network::get(machines.0.db.reader(), &network.to_string()).await? else {
+        return Ok(());
+    };
     let mut tx = machines.0.db.write().await?;
-    let (kind, verb) = if allowed { ("network.egress", "reached") } else { ("network.egress_refused", "was refused") };
+    let (kind, verb) =
+        if allowed { ("network.egress", "reached") } else { ("network.egress_refused", "was refused") };
     let message = format!("network {} {verb} {destination}", row.network.name);
     let data = serde_json::json!({ "destination": destination, "allowed": allowed });
-    machines.event(&mut tx, &row.network.project, kind, format!("network/{}", row.network.name), message, data).await?;
+    machines
+        .event(&mut tx, &row.network.project, kind, format!("network/{}", row.network.name), message, data)
+        .await?;
     tx.commit().await.map_err(hafen_db::store_error)?;
     machines.0.events.ring();
     Ok(())

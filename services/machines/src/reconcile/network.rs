@@ -34,7 +34,9 @@ impl Reconciler for Networks {
             let mut tx = parts.db.write().await?;
             store::network::delete(&mut tx, network.id).await?;
             let message = format!("network {} destroyed", network.name);
-            self.0.event(&mut tx, &network.project, "network.destroyed", object, message, Value::Null).await?;
+            self.0
+                .event(&mut tx, &network.project, "network.destroyed", object, message, Value::Null)
+                .await?;
             tx.commit().await.map_err(store_error)?;
             parts.events.ring();
             return Ok(Next::Done);
@@ -48,8 +50,9 @@ impl Reconciler for Networks {
             }
             Err(error) => ("failed", error.to_string()),
         };
-        let changed =
-            state != network.state || reason != network.reason || network.observed_generation != network.generation;
+        let changed = state != network.state
+            || reason != network.reason
+            || network.observed_generation != network.generation;
         if changed {
             let observed = if outcome.is_ok() { network.generation } else { network.observed_generation };
             let mut tx = parts.db.write().await?;
@@ -57,7 +60,9 @@ impl Reconciler for Networks {
             if state != network.state {
                 let kind = if state == "ready" { "network.ready" } else { "network.failed" };
                 let message = format!("network {} is {state} {reason}", network.name);
-                self.0.event(&mut tx, &network.project, kind, object, message.trim().to_owned(), Value::Null).await?;
+                self.0
+                    .event(&mut tx, &network.project, kind, object, message.trim().to_owned(), Value::Null)
+                    .await?;
             }
             tx.commit().await.map_err(store_error)?;
             parts.events.ring();

@@ -38,12 +38,15 @@ impl Reconciler for Publications {
             let mut tx = parts.db.write().await?;
             store::publication::delete(&mut tx, publication.id).await?;
             let message = format!("{} is published no more", publication.host);
-            self.0.event(&mut tx, &publication.project, "publication.destroyed", object, message, Value::Null).await?;
+            self.0
+                .event(&mut tx, &publication.project, "publication.destroyed", object, message, Value::Null)
+                .await?;
             tx.commit().await.map_err(store_error)?;
             parts.events.ring();
             return Ok(Next::Done);
         }
-        let machines = store::machine::list_group(parts.db.reader(), &publication.project, &publication.group).await?;
+        let machines =
+            store::machine::list_group(parts.db.reader(), &publication.project, &publication.group).await?;
         let network = match machines.first() {
             Some(machine) => store::network::get(parts.db.reader(), &machine.network_id.to_string()).await?,
             None => None,
@@ -77,10 +80,23 @@ impl Reconciler for Publications {
             || row.observed_generation != publication.generation;
         if changed {
             let mut tx = parts.db.write().await?;
-            store::publication::set_seen(&mut tx, publication.id, publication.generation, state, &reason, &backends).await?;
+            store::publication::set_seen(
+                &mut tx,
+                publication.id,
+                publication.generation,
+                state,
+                &reason,
+                &backends,
+            )
+            .await?;
             let (kind, message) = match &outcome {
-                Ok(()) => ("publication.ready", format!("{} leads to {} machines", publication.host, backends.len())),
-                Err(error) => ("publication.failed", format!("{} is not published: {error}", publication.host)),
+                Ok(()) => (
+                    "publication.ready",
+                    format!("{} leads to {} machines", publication.host, backends.len()),
+                ),
+                Err(error) => {
+                    ("publication.failed", format!("{} is not published: {error}", publication.host))
+                }
             };
             let data = serde_json::json!({ "backends": backends });
             self.0.event(&mut tx, &publication.project, kind, object, message, data).await?;

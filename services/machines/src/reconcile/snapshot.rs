@@ -63,7 +63,8 @@ impl Reconciler for Snapshots {
             let status = if outcome.is_ok() { OperationStatus::Succeeded } else { OperationStatus::Failed };
             store::operation::finish(&mut tx, operation, status, &reason, parts.now()).await?;
         }
-        let message = format!("snapshot {name} of {}: {kind} {reason}", row.snapshot.machine).trim().to_owned();
+        let message =
+            format!("snapshot {name} of {}: {kind} {reason}", row.snapshot.machine).trim().to_owned();
         let object = format!("machine/{}", row.snapshot.machine);
         self.0.event(&mut tx, &row.project, kind, object, message, Value::Null).await?;
         tx.commit().await.map_err(store_error)?;

@@ -55,7 +55,8 @@ pub async fn get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<ImageRow>> {
 
 pub async fn list<'c>(db: impl Reads<'c>, project: &str, after: &str, limit: i64) -> Result<Vec<ImageRow>> {
     let sql = format!("SELECT {COLUMNS} FROM image WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(project).bind(after).bind(limit).fetch_all(db).await;
+    let rows =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(project).bind(after).bind(limit).fetch_all(db).await;
     rows.map_err(store_error)?.iter().map(image).collect()
 }
 
@@ -109,11 +110,13 @@ pub async fn set_source(
 }
 
 pub async fn want_absent(tx: &mut Tx, id: ImageId) -> Result<()> {
-    sqlx::query("UPDATE image SET wanted = 'absent', state = 'destroying', generation = generation + 1 WHERE id = $1")
-        .bind(id.to_string())
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    sqlx::query(
+        "UPDATE image SET wanted = 'absent', state = 'destroying', generation = generation + 1 WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
     Ok(())
 }
 
@@ -148,7 +151,11 @@ pub async fn set_failed(tx: &mut Tx, id: ImageId, generation: i64, reason: &str)
 }
 
 pub async fn delete(tx: &mut Tx, id: ImageId) -> Result<()> {
-    sqlx::query("DELETE FROM image WHERE id = $1").bind(id.to_string()).execute(&mut **tx).await.map_err(store_error)?;
+    sqlx::query("DELETE FROM image WHERE id = $1")
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
     Ok(())
 }
 

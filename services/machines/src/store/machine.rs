@@ -16,7 +16,9 @@ const COLUMNS: &str = "id, project, name, group_name, spec, health, metadata, co
 
 fn machine(row: &Row) -> Result<MachineRow> {
     let time = |column: &str| number(row, column).map(Timestamp::from_micros);
-    let unknown = |column: &str| hafen_base::Error::internal(format!("the column {column} of a machine holds no known value"));
+    let unknown = |column: &str| {
+        hafen_base::Error::internal(format!("the column {column} of a machine holds no known value"))
+    };
     Ok(MachineRow {
         id: parsed(row, "id")?,
         project: text(row, "project")?,
@@ -88,8 +90,10 @@ pub async fn list<'c>(
     );
     for index in 0..filter.metadata.len() {
         let (key, value) = (6 + 2 * index, 7 + 2 * index);
-        let _infallible =
-            write!(sql, " AND id IN (SELECT machine_id FROM machine_metadata WHERE key = ${key} AND value = ${value})");
+        let _infallible = write!(
+            sql,
+            " AND id IN (SELECT machine_id FROM machine_metadata WHERE key = ${key} AND value = ${value})"
+        );
     }
     sql.push_str(" ORDER BY name LIMIT $3");
     let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))

@@ -47,8 +47,10 @@ pub async fn get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<NetworkRow>>
 }
 
 pub async fn list<'c>(db: impl Reads<'c>, project: &str, after: &str, limit: i64) -> Result<Vec<NetworkRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM network WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(project).bind(after).bind(limit).fetch_all(db).await;
+    let sql =
+        format!("SELECT {COLUMNS} FROM network WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3");
+    let rows =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(project).bind(after).bind(limit).fetch_all(db).await;
     rows.map_err(store_error)?.iter().map(network).collect()
 }
 
@@ -114,7 +116,11 @@ pub async fn set_seen(tx: &mut Tx, id: NetworkId, state: &str, reason: &str, gen
 }
 
 pub async fn delete(tx: &mut Tx, id: NetworkId) -> Result<()> {
-    sqlx::query("DELETE FROM network WHERE id = $1").bind(id.to_string()).execute(&mut **tx).await.map_err(store_error)?;
+    sqlx::query("DELETE FROM network WHERE id = $1")
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
     Ok(())
 }
 
@@ -129,12 +135,14 @@ pub async fn machine_count(tx: &mut Tx, id: NetworkId) -> Result<i64> {
 
 /// Takes this position for the machine; false when it is taken.
 pub async fn take_address(tx: &mut Tx, id: NetworkId, position: u32, machine: MachineId) -> Result<bool> {
-    let done = sqlx::query("INSERT INTO address (network_id, position, machine_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-        .bind(id.to_string())
-        .bind(i64::from(position))
-        .bind(machine.to_string())
-        .execute(&mut **tx)
-        .await;
+    let done = sqlx::query(
+        "INSERT INTO address (network_id, position, machine_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(id.to_string())
+    .bind(i64::from(position))
+    .bind(machine.to_string())
+    .execute(&mut **tx)
+    .await;
     match done {
         Ok(done) => Ok(done.rows_affected() == 1),
         Err(error) if is_unique_violation(&error) => Ok(false),

@@ -35,8 +35,12 @@ pub async fn get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<Operation>> 
 /// Newest first; `before` is the id after which the page starts.
 pub async fn list<'c>(db: impl Reads<'c>, before: &str, limit: i64) -> Result<Vec<Operation>> {
     let sql = format!("SELECT {COLUMNS} FROM operation WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2");
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(before).bind(limit).fetch_all(db).await.map_err(store_error)?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(before)
+        .bind(limit)
+        .fetch_all(db)
+        .await
+        .map_err(store_error)?;
     rows.iter().map(operation).collect()
 }
 
@@ -66,15 +70,23 @@ pub async fn insert(
 }
 
 /// Ends it, once: false when it had ended before.
-pub async fn finish(tx: &mut Tx, id: OperationId, status: OperationStatus, error: &str, now: Timestamp) -> Result<bool> {
-    let done = sqlx::query("UPDATE operation SET status = $2, error = $3, updated_at = $4 WHERE id = $1 AND status = 'running'")
-        .bind(id.to_string())
-        .bind(status.as_str())
-        .bind(error)
-        .bind(now.micros())
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+pub async fn finish(
+    tx: &mut Tx,
+    id: OperationId,
+    status: OperationStatus,
+    error: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE operation SET status = $2, error = $3, updated_at = $4 WHERE id = $1 AND status = 'running'",
+    )
+    .bind(id.to_string())
+    .bind(status.as_str())
+    .bind(error)
+    .bind(now.micros())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
     Ok(done.rows_affected() == 1)
 }
 

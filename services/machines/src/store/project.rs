@@ -36,7 +36,8 @@ pub async fn find<'c>(db: impl Reads<'c>, name: &str) -> Result<Option<Project>>
 }
 
 pub async fn list<'c>(db: impl Reads<'c>, after: &str, limit: i64) -> Result<Vec<Project>> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM project WHERE name > $1 ORDER BY name LIMIT $2"));
+    let sql =
+        sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM project WHERE name > $1 ORDER BY name LIMIT $2"));
     let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(db).await.map_err(store_error)?;
     rows.iter().map(project).collect()
 }
@@ -75,7 +76,11 @@ pub async fn set_quota(tx: &mut Tx, name: &str, quota: Quota) -> Result<()> {
 }
 
 pub async fn delete(tx: &mut Tx, name: &str) -> Result<()> {
-    sqlx::query("DELETE FROM project WHERE name = $1").bind(name).execute(&mut **tx).await.map_err(store_error)?;
+    sqlx::query("DELETE FROM project WHERE name = $1")
+        .bind(name)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
     Ok(())
 }
 

@@ -6,8 +6,7 @@ use hafen_db::{Row, Tx, sqlx, store_error};
 
 use super::{Reads, json, number, parsed, text, to_json};
 
-const COLUMNS: &str =
-    "id, project, name, host, group_name, port, wanted, state, reason, backends, generation, observed_generation";
+const COLUMNS: &str = "id, project, name, host, group_name, port, wanted, state, reason, backends, generation, observed_generation";
 
 #[derive(Debug, Clone)]
 pub struct PublicationRow {
@@ -47,9 +46,16 @@ pub async fn get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<PublicationR
     row.map_err(store_error)?.as_ref().map(publication).transpose()
 }
 
-pub async fn list<'c>(db: impl Reads<'c>, project: &str, after: &str, limit: i64) -> Result<Vec<PublicationRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM publication WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(project).bind(after).bind(limit).fetch_all(db).await;
+pub async fn list<'c>(
+    db: impl Reads<'c>,
+    project: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<PublicationRow>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM publication WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3");
+    let rows =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(project).bind(after).bind(limit).fetch_all(db).await;
     rows.map_err(store_error)?.iter().map(publication).collect()
 }
 

@@ -37,9 +37,17 @@ fn snapshot(row: &Row) -> Result<SnapshotRow> {
     })
 }
 
-pub async fn find<'c>(db: impl Reads<'c>, machine: MachineId, name_or_id: &str) -> Result<Option<SnapshotRow>> {
+pub async fn find<'c>(
+    db: impl Reads<'c>,
+    machine: MachineId,
+    name_or_id: &str,
+) -> Result<Option<SnapshotRow>> {
     let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE s.machine_id = $1 AND (s.name = $2 OR s.id = $2)");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(machine.to_string()).bind(name_or_id).fetch_optional(db).await;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(machine.to_string())
+        .bind(name_or_id)
+        .fetch_optional(db)
+        .await;
     row.map_err(store_error)?.as_ref().map(snapshot).transpose()
 }
 
@@ -49,10 +57,21 @@ pub async fn get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<SnapshotRow>
     row.as_ref().map(snapshot).transpose()
 }
 
-pub async fn list<'c>(db: impl Reads<'c>, machine: MachineId, after: &str, limit: i64) -> Result<Vec<SnapshotRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE s.machine_id = $1 AND s.name > $2 ORDER BY s.name LIMIT $3");
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(machine.to_string()).bind(after).bind(limit).fetch_all(db).await;
+pub async fn list<'c>(
+    db: impl Reads<'c>,
+    machine: MachineId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<SnapshotRow>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {FROM} WHERE s.machine_id = $1 AND s.name > $2 ORDER BY s.name LIMIT $3"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(machine.to_string())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(db)
+        .await;
     rows.map_err(store_error)?.iter().map(snapshot).collect()
 }
 
@@ -90,7 +109,13 @@ pub async fn insert(
 }
 
 /// `wanted` with its transient state: `restore`/`restoring`, `absent`/`destroying`.
-pub async fn want(tx: &mut Tx, id: SnapshotId, wanted: &str, state: &str, operation: OperationId) -> Result<()> {
+pub async fn want(
+    tx: &mut Tx,
+    id: SnapshotId,
+    wanted: &str,
+    state: &str,
+    operation: OperationId,
+) -> Result<()> {
     sqlx::query("UPDATE snapshot SET wanted = $2, state = $3, reason = '', operation = $4 WHERE id = $1")
         .bind(id.to_string())
         .bind(wanted)
@@ -103,18 +128,24 @@ pub async fn want(tx: &mut Tx, id: SnapshotId, wanted: &str, state: &str, operat
 }
 
 pub async fn set_seen(tx: &mut Tx, id: SnapshotId, state: &str, reason: &str) -> Result<()> {
-    sqlx::query("UPDATE snapshot SET wanted = 'present', state = $2, reason = $3, operation = '' WHERE id = $1")
-        .bind(id.to_string())
-        .bind(state)
-        .bind(reason)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    sqlx::query(
+        "UPDATE snapshot SET wanted = 'present', state = $2, reason = $3, operation = '' WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .bind(state)
+    .bind(reason)
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
     Ok(())
 }
 
 pub async fn delete(tx: &mut Tx, id: SnapshotId) -> Result<()> {
-    sqlx::query("DELETE FROM snapshot WHERE id = $1").bind(id.to_string()).execute(&mut **tx).await.map_err(store_error)?;
+    sqlx::query("DELETE FROM snapshot WHERE id = $1")
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
     Ok(())
 }
 

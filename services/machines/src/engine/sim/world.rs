@@ -99,7 +99,9 @@ impl World {
             let mut inner = world.lock();
             for machine in read_all::<SimMachine>(&folder.join("machines"))? {
                 if matches!(machine.power, Power::Running(_)) {
-                    inner.running.insert((machine.config.network.id, machine.config.address), machine.config.id);
+                    inner
+                        .running
+                        .insert((machine.config.network.id, machine.config.address), machine.config.id);
                 }
                 inner.machines.insert(machine.config.id, machine);
             }
@@ -262,7 +264,8 @@ impl World {
     }
 
     pub(super) fn image_gc(&self, keep: &[String], dry_run: bool) -> Result<Vec<String>> {
-        let gone: Vec<String> = self.lock().images.iter().filter(|digest| !keep.contains(digest)).cloned().collect();
+        let gone: Vec<String> =
+            self.lock().images.iter().filter(|digest| !keep.contains(digest)).cloned().collect();
         if !dry_run {
             for digest in &gone {
                 self.keep::<String>("images", digest, None)?;
@@ -297,7 +300,8 @@ impl World {
 }
 
 fn io_error(path: &Path, error: std::io::Error) -> Error {
-    Error::unavailable(format!("the simulated world at {} cannot be used: {error}", path.display())).with_cause(error)
+    Error::unavailable(format!("the simulated world at {} cannot be used: {error}", path.display()))
+        .with_cause(error)
 }
 
 fn read_all<T: serde::de::DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {

@@ -1,0 +1,47 @@
+//! `/events`
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use hafen_base::PageLimit;
+use hafen_client::wire::{Event, List, Problem};
+use hafen_http::{ApiResult, Json, Query, event_stream};
+use http::{HeaderMap, header};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::Machines;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// Only events after this position.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// Only events of this project.
+    project: Option<String>,
+    /// Events a page.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// What happened, in order. With `Accept: text/event-stream` it goes on as server-sent events, from `after` or
+/// `Last-Event-ID`; a reader that is too slow is cut off and reads again from its last position.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery), responses(
+    (status = 200, description = "Events, oldest first; `next_page` is null: read on with `after`", body = List<Event>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(
+    State(machines): State<Machines>,
+    headers: HeaderMap,
+    Query(query): Query<EventQuery>,
+) -> ApiResult<Response> {
+    let limit = PageLimit::new(query.limit)?;
+    let header = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let last =
+        headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let after: i64 = query.after.or(last).unwrap_or(0).max(0);
+    if header(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
+        return Ok(event_stream(machines.events().clone(), after, query.project));
+    }
+    let items = machines.events().read(after, limit.get(), query.project.as_deref()).await?;
+    Ok(Json(List { items, next_page: None }).into_response())
+}

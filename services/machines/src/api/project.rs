@@ -1,0 +1,59 @@
+//! `/projects`
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hafen_client::wire::{List, Problem, Project, ProjectPut};
+use hafen_http::{ApiResult, Json, Path, Query, Tagged};
+use http::StatusCode;
+
+use super::{Paging, list_of};
+use crate::Machines;
+
+/// Lists projects by name.
+#[utoipa::path(get, path = "/api/v1/projects", tag = "projects", params(Paging), responses(
+    (status = 200, description = "A page of projects", body = List<Project>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(
+    State(machines): State<Machines>,
+    Query(paging): Query<Paging>,
+) -> ApiResult<Json<List<Project>>> {
+    let (after, limit) = paging.read()?;
+    Ok(Json(list_of(machines.project_list(&after, limit).await?)))
+}
+
+/// Shows a project, its quota and what it uses.
+#[utoipa::path(get, path = "/api/v1/projects/{project}", tag = "projects", params(("project" = String, Path)), responses(
+    (status = 200, description = "The project", body = Project),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn get(
+    State(machines): State<Machines>,
+    Path(project): Path<String>,
+) -> ApiResult<Tagged<Json<Project>>> {
+    let project = machines.project_view(&project).await?;
+    Ok(Tagged(project.generation, Json(project)))
+}
+
+/// Creates a project, or changes its quota.
+#[utoipa::path(put, path = "/api/v1/projects/{project}", tag = "projects", params(("project" = String, Path)),
+    request_body = ProjectPut, responses(
+    (status = 200, description = "It was there; changed", body = Project),
+    (status = 201, description = "Created", body = Project),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn put(
+    State(machines): State<Machines>,
+    Path(project): Path<String>,
+    Json(body): Json<ProjectPut>,
+) -> ApiResult<Response> {
+    let (project, new) = machines.project_put(&project, &body).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Tagged(project.generation, Json(project))).into_response())
+}
+
+/// Deletes an empty project.
+#[utoipa::path(delete, path = "/api/v1/projects/{project}", tag = "projects", params(("project" = String, Path)), responses(
+    (status = 204, description = "Deleted"),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn delete(State(machines): State<Machines>, Path(project): Path<String>) -> ApiResult<StatusCode> {
+    machines.project_delete(&project).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

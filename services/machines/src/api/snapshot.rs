@@ -1,0 +1,75 @@
+//! `/projects/{project}/machines/{machine}/snapshots`
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use hafen_client::wire::{List, Operation, Problem, Snapshot, SnapshotCreate};
+use hafen_http::{ApiResult, Json, JsonBytes, Path, Query, RepeatKey};
+use http::{StatusCode, header};
+
+use super::{Paging, list_of};
+use crate::Machines;
+
+/// Lists the snapshots of a machine by name.
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/snapshots", tag = "snapshots",
+    params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"), Paging), responses(
+    (status = 200, description = "A page of snapshots", body = List<Snapshot>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(
+    State(machines): State<Machines>,
+    Path((project, machine)): Path<(String, String)>,
+    Query(paging): Query<Paging>,
+) -> ApiResult<Json<List<Snapshot>>> {
+    let (after, limit) = paging.read()?;
+    Ok(Json(list_of(machines.snapshot_list(&project, &machine, &after, limit).await?)))
+}
+
+fn accepted(operation: Operation) -> Response {
+    let location = format!("/api/v1/operations/{}", operation.id);
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(operation)).into_response()
+}
+
+/// Keeps the state of a machine's disk under a name.
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/snapshots", tag = "snapshots",
+    params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
+        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
+    request_body = SnapshotCreate, responses(
+    (status = 202, description = "It is being made", body = Operation),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn create(
+    State(machines): State<Machines>,
+    Path((project, machine)): Path<(String, String)>,
+    repeat: RepeatKey,
+    JsonBytes(body, bytes): JsonBytes<SnapshotCreate>,
+) -> ApiResult<Response> {
+    let repeat = repeat.once(&bytes)?;
+    Ok(accepted(machines.snapshot_create(&project, &machine, &body.name, repeat.as_ref()).await?))
+}
+
+/// Puts the disk of a stopped machine back.
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}/restore", tag = "snapshots",
+    params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
+        ("snapshot" = String, Path, description = "Name or id"),
+        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")), responses(
+    (status = 202, description = "It is being put back", body = Operation),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn restore(
+    State(machines): State<Machines>,
+    Path((project, machine, snapshot)): Path<(String, String, String)>,
+    repeat: RepeatKey,
+) -> ApiResult<Response> {
+    let repeat = repeat.once(b"")?;
+    Ok(accepted(machines.snapshot_change(&project, &machine, &snapshot, "restore", repeat.as_ref()).await?))
+}
+
+/// Removes a snapshot.
+#[utoipa::path(delete, path = "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}", tag = "snapshots",
+    params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
+        ("snapshot" = String, Path, description = "Name or id")), responses(
+    (status = 202, description = "It is being removed", body = Operation),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn delete(
+    State(machines): State<Machines>,
+    Path((project, machine, snapshot)): Path<(String, String, String)>,
+) -> ApiResult<Response> {
+    Ok(accepted(machines.snapshot_change(&project, &machine, &snapshot, "absent", None).await?))
+}

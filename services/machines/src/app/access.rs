@@ -1,0 +1,67 @@
+//! Ways into a machine: certificates, connections, the console, the serial log. They read and reach; they change nothing.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use hafen_base::{Error, Result};
+use hafen_client::wire::{MachineState, SshCertificate, SshCertificateCreate};
+use hafen_db::store_error;
+
+use crate::Machines;
+use crate::ca::LOGIN_USER;
+use crate::engine::BoxDuplex;
+use crate::model::MachineRow;
+
+impl Machines {
+    pub async fn ssh_certificate(
+        &self,
+        project: &str,
+        body: &SshCertificateCreate,
+    ) -> Result<SshCertificate> {
+        self.project_must_exist(project).await?;
+        if !(1..=3600).contains(&body.ttl) || body.public_key.len() > 4096 {
+            return Err(Error::invalid(
+                "a certificate lasts 1 to 3600 seconds, and its public key has at most 4 KiB",
+            ));
+        }
+        let ttl = Duration::from_secs(u64::try_from(body.ttl).unwrap_or(1));
+        let (now, random) = (self.0.now(), &*self.0.random);
+        let key_id = format!("{project}/operator");
+        let (certificate, serial, valid_before) =
+            self.0.ca.sign_user(&body.public_key, &key_id, ttl, now, random)?;
+        let mut tx = self.0.db.write().await?;
+        let message = format!("SSH certificate {serial} issued for {} s", body.ttl);
+        let data = serde_json::json!({ "serial": serial.to_string(), "valid_before": valid_before });
+        self.event(&mut tx, project, "ssh.certificate_issued", format!("project/{project}"), message, data)
+            .await?;
+        tx.commit().await.map_err(store_error)?;
+        self.0.events.ring();
+        Ok(SshCertificate {
+            certificate,
+            user: LOGIN_USER.into(),
+            host_ca: self.0.ca.host_public()?,
+            serial: serial.to_string(),
+            valid_before,
+        })
+    }
+
+    pub async fn machine_serial(&self, row: &MachineRow, lines: usize) -> Result<Vec<String>> {
+        self.0.engine.machine_serial(row.id, lines).await
+    }
+
+    pub async fn machine_console(&self, project: &str, name: &str) -> Result<BoxDuplex> {
+        let row = self.machine_row(project, name).await?;
+        self.0.engine.machine_console(row.id).await
+    }
+
+    pub async fn machine_dial(&self, project: &str, name: &str, port: u16) -> Result<BoxDuplex> {
+        if port == 0 {
+            return Err(Error::invalid_field("/port", "a port is between 1 and 65535"));
+        }
+        let row = self.machine_row(project, name).await?;
+        if row.state != MachineState::Started {
+            return Err(Error::conflict(format!("machine {name:?} is {}, not started", row.state.as_str())));
+        }
+        self.0.engine.dial(row.network_id, SocketAddrV4::new(row.address, port)).await
+    }
+}
