@@ -35,6 +35,7 @@ impl Stacks {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// Token of the page, as `next_page` gave it.
@@ -45,6 +46,7 @@ struct ListQuery {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct WaitQuery {
     /// Seconds; 60 unless given.
@@ -58,13 +60,8 @@ struct WaitQuery {
 #[utoipa::path(post, path = "/api/v1/projects/{project}/plans", tag = "stacks", operation_id = "plan_create",
     params(("project" = String, Path)), request_body = PlanCreate,
     responses(
-        (status = 200, body = Plan),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The plan", body = Plan),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn plan_create(
     State(stacks): State<Stacks>,
@@ -79,20 +76,11 @@ async fn plan_create(
 /// Refused with 412 when wanted state or reality moved since the plan was made, with 409 while another apply of the project
 /// runs or when the plan has problems. Once accepted it is carried to its end, across restarts of the platform.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/applies", tag = "stacks", operation_id = "apply_create",
-    params(("project" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request act once")),
+    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
     request_body = ApplyCreate,
     responses(
-        (status = 202, body = Apply, headers(("Location" = String, description = "Where the apply is"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 412, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-        (status = 507, body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "Accepted", body = Apply, headers(("Location" = String, description = "Where the apply is"))),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn apply_create(
     State(stacks): State<Stacks>,
@@ -102,7 +90,7 @@ async fn apply_create(
 ) -> ApiResult<impl IntoResponse> {
     let repeat = repeat.once(&bytes)?;
     drop(bytes);
-    let apply = stacks.apply_create(&project, body, repeat).await?;
+    let apply = stacks.apply_create(&project, body, repeat.as_ref()).await?;
     let location = format!("/api/v1/projects/{project}/applies/{}", apply.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(apply)))
 }
@@ -111,11 +99,8 @@ async fn apply_create(
 #[utoipa::path(get, path = "/api/v1/projects/{project}/applies", tag = "stacks", operation_id = "apply_list",
     params(("project" = String, Path), ListQuery),
     responses(
-        (status = 200, body = List<Apply>),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of applies", body = List<Apply>),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn apply_list(
     State(stacks): State<Stacks>,
@@ -131,10 +116,8 @@ async fn apply_list(
 #[utoipa::path(get, path = "/api/v1/projects/{project}/applies/{apply}", tag = "stacks", operation_id = "apply_get",
     params(("project" = String, Path), ("apply" = String, Path)),
     responses(
-        (status = 200, body = Apply),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The apply", body = Apply),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn apply_get(
     State(stacks): State<Stacks>,
@@ -147,12 +130,8 @@ async fn apply_get(
 #[utoipa::path(post, path = "/api/v1/projects/{project}/applies/{apply}/cancel", tag = "stacks",
     operation_id = "apply_cancel", params(("project" = String, Path), ("apply" = String, Path)),
     responses(
-        (status = 202, body = Apply),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-        (status = 507, body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "Accepted", body = Apply),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn apply_cancel(
     State(stacks): State<Stacks>,
@@ -167,12 +146,8 @@ async fn apply_cancel(
 #[utoipa::path(get, path = "/api/v1/projects/{project}/applies/{apply}/wait", tag = "stacks", operation_id = "apply_wait",
     params(("project" = String, Path), ("apply" = String, Path), WaitQuery),
     responses(
-        (status = 200, body = Apply),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 408, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The apply", body = Apply),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn apply_wait(
     State(stacks): State<Stacks>,
@@ -190,10 +165,8 @@ async fn apply_wait(
 #[utoipa::path(get, path = "/api/v1/projects/{project}/stack", tag = "stacks", operation_id = "stack_get",
     params(("project" = String, Path)),
     responses(
-        (status = 200, body = Stack, headers(("ETag" = String))),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The stack", body = Stack, headers(("ETag" = String))),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn stack_get(State(stacks): State<Stacks>, Path(project): Path<String>) -> ApiResult<impl IntoResponse> {
     let stack = stacks.stack_view(&project).await?;
@@ -204,10 +177,8 @@ async fn stack_get(State(stacks): State<Stacks>, Path(project): Path<String>) ->
 #[utoipa::path(get, path = "/api/v1/projects/{project}/drift", tag = "stacks", operation_id = "drift_get",
     params(("project" = String, Path)),
     responses(
-        (status = 200, body = Drift),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The drift", body = Drift),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn drift_get(State(stacks): State<Stacks>, Path(project): Path<String>) -> ApiResult<Json<Drift>> {
     Ok(Json(stacks.drift_view(&project).await?))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hafen_base::{Error, ErrorKind, OperationId, Page, PageLimit, Result, check_label};
 use hafen_client::wire::{Apply, ApplyCreate, ApplyStep, Drift, Plan, PlanCreate, ResourceChange, Stack, StackSource};
 use hafen_db::{Tx, store_error};
-use hafen_work::{NewEvent, Once, once};
+use hafen_work::{Begun, NewEvent, Once, OnceTx};
 use serde_json::Value;
 
 use crate::diff::{Verb, diff};
@@ -96,7 +96,7 @@ impl Stacks {
     }
 
     /// Accepts an apply of a plan: it is made anew, and must come out the same.
-    pub async fn apply_create(&self, project: &str, body: ApplyCreate, repeat: Option<Once>) -> Result<Apply> {
+    pub async fn apply_create(&self, project: &str, body: ApplyCreate, repeat: Option<&Once>) -> Result<Apply> {
         check_project(project)?;
         let asked = body.plan;
         if asked.format_version.split('.').next() != FORMAT_VERSION.split('.').next() {
@@ -112,23 +112,17 @@ impl Stacks {
             ));
         }
         let wanted = self.asked_for(project, &asked.source, asked.destroy)?;
-        let id = self.accept_once(wanted, asked, repeat).await?;
+        let id = match OnceTx::begin(&self.0.db, repeat).await? {
+            Begun::Answered(id) => id,
+            Begun::New(mut once) => {
+                let id = self.accept(&mut once.tx, &wanted, &asked).await?;
+                once.finish(&id, &*self.0.clock).await?;
+                id
+            }
+        };
         self.0.events.ring();
         self.0.wake.wake(id.to_string());
         self.apply_view(project, &id.to_string()).await
-    }
-
-    /// In a thread of its own: to plan 10,000 machines is work for a processor, and would hold up other requests. (It also
-    /// spares the compiler to see that the future of an async closure may change threads, which it cannot.)
-    async fn accept_once(&self, wanted: Wanted, asked: Plan, repeat: Option<Once>) -> Result<OperationId> {
-        let stacks = self.clone();
-        let runtime = tokio::runtime::Handle::current();
-        let accepting = tokio::task::spawn_blocking(move || {
-            runtime.block_on(once(&stacks.0.db, &*stacks.0.clock, repeat.as_ref(), async |tx| {
-                stacks.accept(tx, &wanted, &asked).await
-            }))
-        });
-        accepting.await.map_err(Error::internal)?
     }
 
     async fn accept(&self, tx: &mut Tx, wanted: &Wanted, asked: &Plan) -> Result<OperationId> {
@@ -141,7 +135,13 @@ impl Stacks {
         if memory.serial != asked.serial {
             return Err(stale("another apply came between"));
         }
-        let reality = platform::read(&*self.0.platform, project).await?;
+        // The transaction is open: it must not wait for ever on another service.
+        let reality = tokio::select! {
+            reality = platform::read(&*self.0.platform, project) => reality?,
+            () = self.0.clock.sleep(Duration::from_mins(1)) => {
+                return Err(Error::unavailable("the machines service does not answer; try again"));
+            }
+        };
         let request = request(wanted, &memory, &reality, asked.destroy);
         let fresh = plan(request, StackSource::default());
         if fresh.reality != asked.reality {

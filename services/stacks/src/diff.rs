@@ -359,8 +359,8 @@ fn project<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
     match &input.reality.project {
         None if end => {}
         None => diff.project = Some(Verb::Create),
-        Some(found) => match input.wanted.quota {
-            Some(quota) if quota != found.quota => diff.project = Some(Verb::Update),
+        Some(found) => match input.wanted.quota.over(Some(found.quota)) {
+            quota if quota != found.quota => diff.project = Some(Verb::Update),
             _ if end && owns(input, "project", &found.name) && !keeps_foreign(input) => {
                 diff.project = Some(Verb::Delete);
             }
@@ -407,7 +407,7 @@ fn left_behind<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
 
 fn quota<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
     let found = input.reality.project.as_ref();
-    let limit = input.wanted.quota.or(found.map(|project| project.quota)).unwrap_or_default();
+    let limit = input.wanted.quota.over(found.map(|project| project.quota));
     let mut end = found.map(|project| project.usage).unwrap_or_default();
     let mut peak = end;
     let mut rolling: HashMap<&str, &Group> = HashMap::new();

@@ -16,13 +16,36 @@ use sha2::{Digest as _, Sha256};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wanted {
     pub project: String,
-    /// Left as it is when absent.
-    pub quota: Option<Quota>,
+    pub quota: QuotaWish,
     pub networks: Vec<NetworkCreate>,
     pub images: Vec<ImageCreate>,
     pub groups: Vec<Group>,
     /// By name, as `web-80`.
     pub publications: BTreeMap<String, PublicationPut>,
+}
+
+/// Limits asked for; what is absent is left as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuotaWish {
+    pub machines: Option<i64>,
+    pub cpus: Option<i64>,
+    /// Bytes.
+    pub memory: Option<i64>,
+    /// Bytes.
+    pub disk: Option<i64>,
+}
+
+impl QuotaWish {
+    /// The limits as they will be where `now` is in force.
+    pub fn over(self, now: Option<Quota>) -> Quota {
+        let now = now.unwrap_or_default();
+        Quota {
+            machines: self.machines.unwrap_or(now.machines),
+            cpus: self.cpus.unwrap_or(now.cpus),
+            memory: self.memory.unwrap_or(now.memory),
+            disk: self.disk.unwrap_or(now.disk),
+        }
+    }
 }
 
 /// Machines that differ only in their names.

@@ -142,7 +142,7 @@ fn changes(diff: &Diff<'_>, wanted: &Wanted, reality: &Reality) -> Vec<ResourceC
         let item: Item<'_, (), ()> =
             Item { name, verb, wanted: None, actual: None, fields: vec![], reason: None };
         let before = reality.project.as_ref().map_or(Value::Null, render::project_actual);
-        let quota = wanted.quota.or_else(|| reality.project.as_ref().map(|found| found.quota)).unwrap_or_default();
+        let quota = wanted.quota.over(reality.project.as_ref().map(|found| found.quota));
         let after =
             if verb == Verb::Delete { Value::Null } else { render::project(name, Some(quota)) };
         list.push(change("project", &item, before, after, &[]));

@@ -67,7 +67,8 @@ async fn once(job: &Job, step: &Step) -> Result<Called> {
         Work::Gate => Ok(Called::Done("")),
         Work::NetworkWait | Work::ImageWait | Work::MachineWait | Work::PublicationWait => Ok(NOW),
         Work::ProjectPut => {
-            platform.project_put(project, &ProjectPut { quota: wanted.quota }).await?;
+            let now = platform.project(project).await?.map(|found| found.quota);
+            platform.project_put(project, &ProjectPut { quota: Some(wanted.quota.over(now)) }).await?;
             Ok(Called::Done(""))
         }
         Work::ProjectDelete => {
