@@ -1,0 +1,248 @@
+//! What spans sections: names that dangle, dependencies that run in circles, addresses given twice.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use crate::Manifest;
+use crate::parse::{MAX_MACHINES, Places};
+use crate::reader::{Reader, closest};
+
+pub(crate) fn whole(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
+    dangling(reader, manifest, places);
+    cycles(reader, manifest, places);
+    names(reader, manifest, places);
+    addresses(reader, manifest, places);
+    subnets(reader, places);
+}
+
+fn dangling(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
+    for (name, place) in &places.machines {
+        let machine = manifest.machines.get(name);
+        let pairs = [
+            (
+                "image",
+                machine.map(|machine| &machine.image),
+                &place.image,
+                places.images.keys().collect::<Vec<_>>(),
+            ),
+            (
+                "network",
+                machine.map(|machine| &machine.network),
+                &place.network,
+                places.networks.keys().collect(),
+            ),
+        ];
+        for (kind, wanted, span, known) in pairs {
+            let (Some(wanted), Some(span)) = (wanted, span) else { continue };
+            if !known.contains(&wanted) {
+                let help = suggest(kind, wanted, known.iter().map(|name| name.as_str()));
+                reader.error("dangling_name", span.clone(), format!("there is no {kind} {wanted:?}"), help);
+            }
+        }
+        for (wanted, span) in &place.depends_on {
+            let target = wanted.strip_prefix("machine.");
+            if !target.is_some_and(|target| places.machines.contains_key(target)) {
+                let near = closest(target.unwrap_or(wanted), places.machines.keys().map(String::as_str));
+                let help = match near {
+                    Some(near) => format!("did you mean \"machine.{near}\"?"),
+                    None => "name a section, as \"machine.db\"".to_owned(),
+                };
+                reader.error("dangling_name", span.clone(), format!("there is no section {wanted:?}"), help);
+            }
+        }
+    }
+}
+
+fn suggest<'n>(kind: &str, wanted: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
+    if let Some(near) = closest(wanted, known.clone()) {
+        return format!("did you mean {near:?}?");
+    }
+    let all: Vec<&str> = known.collect();
+    if all.is_empty() {
+        format!("add a section [{kind}.{wanted}]")
+    } else {
+        format!("there is {}", all.join(", "))
+    }
+}
+
+/// Depth first; a section met again on its own path closes a circle.
+fn cycles(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        Open,
+        Done,
+    }
+    let mut marks: BTreeMap<&str, Mark> = BTreeMap::new();
+    for start in manifest.machines.keys() {
+        // An explicit stack: the depth comes from input.
+        let mut path: Vec<(&str, usize)> = vec![(start, 0)];
+        while let Some((name, next)) = path.last().copied() {
+            if next == 0 {
+                if marks.contains_key(name) {
+                    path.pop();
+                    continue;
+                }
+                marks.insert(name, Mark::Open);
+            }
+            let target = manifest.machines.get(name).and_then(|machine| machine.depends_on.get(next));
+            let Some(target) = target else {
+                marks.insert(name, Mark::Done);
+                path.pop();
+                continue;
+            };
+            if let Some(last) = path.last_mut() {
+                last.1 += 1;
+            }
+            match marks.get(target.as_str()) {
+                Some(Mark::Open) => {
+                    let from = path.iter().position(|(one, _)| one == target).unwrap_or(0);
+                    let mut circle: Vec<&str> = path.iter().skip(from).map(|(one, _)| *one).collect();
+                    circle.push(target);
+                    let span = places
+                        .machines
+                        .get(name)
+                        .and_then(|place| place.depends_on.get(next).map(|(_, span)| span.clone()))
+                        .unwrap_or(0..0);
+                    let shown = circle.join(" → ");
+                    reader.error(
+                        "cycle",
+                        span,
+                        format!("the dependencies run in a circle: {shown}"),
+                        "remove one of them",
+                    );
+                }
+                Some(Mark::Done) => {}
+                None if manifest.machines.contains_key(target) => path.push((target, 0)),
+                None => {}
+            }
+        }
+    }
+}
+
+/// `[machine.web]` with a count makes `web-1`; a section `[machine.web-1]` would too.
+fn names(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
+    let total: u64 = manifest.machines.values().map(|machine| u64::from(machine.count.unwrap_or(1))).sum();
+    if total > MAX_MACHINES {
+        let message =
+            format!("the manifest asks for {total} machines; at most {MAX_MACHINES} fit into one project");
+        reader.error("too_many", 0..0, message, "split it into several projects");
+        return;
+    }
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for section in manifest.machines.keys() {
+        let span = places.machines.get(section).map_or(0..0, |place| place.name.clone());
+        for name in manifest.members(section) {
+            if name.len() > 63 {
+                let message = format!("the machine name {name:?} would have {} characters", name.len());
+                reader.error("bad_name", span.clone(), message, "at most 63 fit into a host name");
+                break;
+            }
+            if let Some(other) = seen.insert(name.clone(), section) {
+                let there = places.machines.get(other).map_or(0..0, |place| place.name.clone());
+                let message = format!("two sections make a machine {name:?}");
+                reader.clash("duplicate_name", span, message, "rename one of them", (there, "the other"));
+                break;
+            }
+        }
+    }
+}
+
+fn addresses(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
+    let mut addresses: BTreeMap<(&str, &str), Range<usize>> = BTreeMap::new();
+    let mut hosts: BTreeMap<&str, Range<usize>> = BTreeMap::new();
+    for (name, place) in &places.machines {
+        if let (Some(machine), Some(span)) = (manifest.machines.get(name), &place.address)
+            && let Some(address) = &machine.address
+        {
+            let key = (machine.network.as_str(), address.as_str());
+            if let Some(other) = addresses.insert(key, span.clone()) {
+                let message = format!("the address {address} is given twice");
+                reader.clash(
+                    "duplicate_address",
+                    span.clone(),
+                    message,
+                    "take another address",
+                    (other, "first here"),
+                );
+            }
+            inside(reader, manifest, machine, address, span);
+        }
+        for (host, span) in &place.publish {
+            if let Some(other) = hosts.insert(host, span.clone()) {
+                let message = format!("{host} is published twice");
+                reader.clash(
+                    "duplicate_address",
+                    span.clone(),
+                    message,
+                    "take another port",
+                    (other, "first here"),
+                );
+            }
+        }
+    }
+}
+
+fn inside(
+    reader: &mut Reader<'_>,
+    manifest: &Manifest,
+    machine: &crate::Machine,
+    address: &str,
+    span: &Range<usize>,
+) {
+    let network = manifest.networks.get(&machine.network);
+    let (Some(network), Ok(address)) = (network, address.parse::<Ipv4Addr>()) else { return };
+    let Some(text) = &network.subnet else {
+        let help = format!("write subnet = \"…\" in [network.{}]", machine.network);
+        reader.error(
+            "bad_address",
+            span.clone(),
+            "a fixed address needs a network with a fixed `subnet`",
+            help,
+        );
+        return;
+    };
+    let Some((base, size)) = subnet(text) else { return };
+    let offset = u32::from(address).checked_sub(base);
+    if !offset.is_some_and(|offset| (10..size - 1).contains(&offset)) {
+        let (first, last) = (Ipv4Addr::from(base + 10), Ipv4Addr::from(base + size - 2));
+        let message = format!("{address} is not an address for a machine of {text}");
+        reader.error("bad_address", span.clone(), message, format!("take one between {first} and {last}"));
+    }
+}
+
+fn subnets(reader: &mut Reader<'_>, places: &Places) {
+    let known: Vec<_> = places
+        .subnets
+        .iter()
+        .filter_map(|(text, span)| subnet(text).map(|(base, size)| (base, size, text, span)))
+        .collect();
+    for (index, (base, size, text, span)) in known.iter().enumerate() {
+        for (other_base, other_size, other, there) in known.iter().take(index) {
+            if base < &(other_base + other_size) && other_base < &(base + size) {
+                let message = format!("the subnet {text} overlaps {other}");
+                let help = "take another subnet";
+                reader.clash(
+                    "duplicate_address",
+                    (*span).clone(),
+                    message,
+                    help,
+                    ((*there).clone(), "this one"),
+                );
+            }
+        }
+    }
+}
+
+/// First address and number of addresses of a private IPv4 network of /12 to /28.
+pub(crate) fn subnet(text: &str) -> Option<(u32, u32)> {
+    let (address, prefix) = text.split_once('/')?;
+    let address: Ipv4Addr = address.parse().ok()?;
+    let prefix: u32 = prefix.parse().ok()?;
+    if !(12..=28).contains(&prefix) || !address.is_private() {
+        return None;
+    }
+    let size = 1_u32 << (32 - prefix);
+    let base = u32::from(address);
+    (base & (size - 1) == 0).then_some((base, size))
+}

@@ -1,0 +1,136 @@
+//! The manifest as its authors meet it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use hafen_manifest::{parse, render, schema, source_names};
+use proptest::prelude::*;
+
+const GOOD: &str = include_str!("../../../examples/hello/hafen.toml");
+
+fn read(name: &str) -> Result<Vec<u8>, String> {
+    if name == "missing" { Err("no such file".into()) } else { Ok(format!("content of {name}").into_bytes()) }
+}
+
+#[test]
+fn the_example_is_good() {
+    let manifest = parse(GOOD, "hafen.toml", &read).unwrap_or_else(|p| panic!("{}", render(&p, GOOD, false)));
+    assert_eq!(manifest.project, "hello");
+    assert_eq!(manifest.members("web"), ["web-1", "web-2"]);
+    let web = manifest.machines.get("web").unwrap();
+    assert_eq!((web.memory, web.cpus), (512 << 20, 1));
+    assert_eq!(web.health.as_ref().unwrap().port, 80);
+    assert_eq!(source_names(GOOD), ["hello.conf"]);
+}
+
+/// Each mistake: what is replaced in the good manifest, by what, and the code, line, column and help expected.
+#[test]
+fn every_mistake_is_shown_at_its_place() {
+    let table: &[(&str, &str, &str, &str, &str)] = &[
+        ("cpus = 1", "cpu = 1", "unknown_key", "cpu", "did you mean `cpus`?"),
+        ("cpus = 1", "cpus = 0", "out_of_range", "0", "write cpus = 1"),
+        ("cpus = 1", "cpus = \"1\"", "wrong_type", "\"1\"", "write cpus = 1"),
+        ("memory = \"512 MiB\"", "memory = \"5 MiB\"", "out_of_range", "\"5 MiB\"", "512 MiB"),
+        ("memory = \"512 MiB\"", "memory = \"much\"", "bad_quantity", "\"much\"", "512 MiB"),
+        ("image = \"web\"", "image = \"wen\"", "dangling_name", "\"wen\"", "did you mean \"web\"?"),
+        ("network = \"backend\"", "network = \"front\"", "dangling_name", "\"front\"", "backend"),
+        ("image = \"web\"\n", "", "missing_key", "web", "write image"),
+        ("release = \"trixie\"", "release = \"sid\"", "unknown_value", "\"sid\"", "trixie"),
+        ("egress = \"none\"", "egress = \"all\"", "unknown_value", "\"all\"", "logged"),
+        ("egress = \"none\"", "egress = { allow = [\"x\"] }", "bad_destination", "\"x\"", "host:port"),
+        ("source = \"hello.conf\"", "source = \"../etc/shadow\"", "bad_path", "\"../etc/shadow\"", "beside"),
+        ("source = \"hello.conf\"", "source = \"missing\"", "no_file", "\"missing\"", "beside"),
+        ("project = \"hello\"", "project = \"Hello\"", "bad_name", "\"Hello\"", "a-z"),
+        ("http = \"/\"", "http = \"/\", tcp = true", "bad_health", "{ http", "either"),
+        ("http = \"/\"", "http = \"x\"", "bad_path", "\"x\"", "'/'"),
+        ("interval = \"2s\"", "interval = \"2\"", "bad_quantity", "\"2\"", "2s"),
+        ("port = 80 }", "port = 80000 }", "out_of_range", "80000", "65535"),
+        ("127.0.0.1:8081", "localhost", "bad_address", "\"localhost\"", "127.0.0.1"),
+        ("count = 2", "count = 2\naddress = \"10.0.0.9\"", "address_of_cluster", "\"10.0.0.9\"", "count"),
+        ("count = 2", "count = 20000", "out_of_range", "20000", "10000"),
+        ("count = 2", "count = 2\ndepends_on = [\"machine.web\"]", "cycle", "\"machine.web\"", "remove"),
+        (
+            "count = 2",
+            "count = 2\ndepends_on = [\"machine.wec\"]",
+            "dangling_name",
+            "\"machine.wec\"",
+            "machine.web",
+        ),
+        ("count = 2", "count = = 2", "syntax", "", "toml.io"),
+        ("project = \"hello\"\n", "", "missing_key", "", "project"),
+    ];
+    for (from, to, code, at, help) in table {
+        assert!(GOOD.contains(from), "{from}");
+        let text = GOOD.replacen(from, to, 1);
+        let problems = parse(&text, "hafen.toml", &read).err().unwrap_or_else(|| panic!("accepted: {to}"));
+        let shown = render(&problems, &text, false);
+        let problem = problems.first().unwrap();
+        assert_eq!(problem.code, *code, "{to}\n{shown}");
+        let marked = text.get(problem.span.clone()).unwrap();
+        assert!(marked.starts_with(at), "{to}: marked {marked:?}\n{shown}");
+        assert!(shown.contains(help), "{to}\n{shown}");
+        let before = text.get(..problem.span.start).unwrap();
+        assert_eq!(problem.line as usize, before.matches('\n').count() + 1, "{shown}");
+    }
+}
+
+#[test]
+fn two_places_that_clash_are_both_shown() {
+    let text = format!(
+        "{GOOD}\n[network.other]\nsubnet = \"10.40.0.0/24\"\n[network.third]\nsubnet = \"10.40.0.128/25\"\n\
+         [machine.web-1]\nimage = \"web\"\nnetwork = \"other\"\npublish = [{{ host = \"127.0.0.1:8081\", port = 1 }}]\n\
+         [machine.a]\nimage = \"web\"\nnetwork = \"other\"\naddress = \"10.40.0.20\"\n\
+         [machine.b]\nimage = \"web\"\nnetwork = \"other\"\naddress = \"10.40.0.20\"\n"
+    );
+    let problems = parse(&text, "hafen.toml", &read).unwrap_err();
+    let codes: Vec<_> = problems.iter().map(|problem| (problem.code, problem.related.is_some())).collect();
+    let shown = render(&problems, &text, false);
+    assert_eq!(
+        codes.iter().filter(|(code, both)| *code == "duplicate_address" && *both).count(),
+        3,
+        "{shown}"
+    );
+    assert_eq!(codes.iter().filter(|(code, both)| *code == "duplicate_name" && *both).count(), 1, "{shown}");
+}
+
+#[test]
+fn all_problems_come_at_once() {
+    let text =
+        GOOD.replace("cpus = 1", "cpus = 0").replace("\"512 MiB\"", "512").replace("\"trixie\"", "\"sid\"");
+    assert_eq!(parse(&text, "hafen.toml", &read).unwrap_err().len(), 3);
+}
+
+#[test]
+fn ten_thousand_machines_are_read_in_no_time() {
+    let text = GOOD.replace("count = 2", "count = 10000");
+    let start = std::time::Instant::now();
+    let manifest = parse(&text, "hafen.toml", &read).unwrap();
+    assert_eq!(manifest.members("web").len(), 10_000);
+    // A generous bound for an unoptimised build on a busy machine; it is there to catch quadratic work.
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+}
+
+/// `HAFEN_UPDATE=1` writes it.
+#[test]
+fn the_committed_schema_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/hafen.schema.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("HAFEN_UPDATE").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), text, "run with HAFEN_UPDATE=1");
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_every_mark_lies_in_the_text(start in 0_usize..900, length in 0_usize..40, put in ".{0,12}") {
+        let from = GOOD.char_indices().map(|(at, _)| at).find(|at| *at >= start).unwrap_or(GOOD.len());
+        let to = GOOD.char_indices().map(|(at, _)| at).find(|at| *at >= from + length).unwrap_or(GOOD.len());
+        let text = format!("{}{put}{}", &GOOD[..from], &GOOD[to..]);
+        if let Err(problems) = parse(&text, "hafen.toml", &read) {
+            prop_assert!(!problems.is_empty());
+            for problem in &problems {
+                prop_assert!(problem.span.start <= text.len() && problem.line >= 1 && problem.column >= 1);
+            }
+            let _shown = render(&problems, &text, true);
+        }
+    }
+}
