@@ -64,7 +64,7 @@ pub struct Diff<'a> {
 
 /// Decides.
 pub fn diff(input: Input<'_>) -> Diff<'_> {
-    let mut diff = Diff::default();
+    let mut diff = Diff { warnings: input.wanted.warnings.clone(), ..Diff::default() };
     networks(input, &mut diff);
     images(input, &mut diff);
     machines(input, &mut diff);

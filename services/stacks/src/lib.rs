@@ -24,6 +24,7 @@ mod app;
 pub mod diff;
 pub mod execute;
 mod live;
+mod manifest;
 pub mod model;
 pub mod plan;
 pub mod platform;
@@ -33,4 +34,5 @@ mod state;
 pub mod steps;
 pub mod store;
 
+pub use manifest::read_manifest;
 pub use state::{ReadSource, Stacks, StacksConfig};

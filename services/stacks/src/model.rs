@@ -22,6 +22,8 @@ pub struct Wanted {
     pub groups: Vec<Group>,
     /// By name, as `web-80`.
     pub publications: BTreeMap<String, PublicationPut>,
+    /// What the reader of the manifest has to say, without stopping.
+    pub warnings: Vec<String>,
 }
 
 /// Limits asked for; what is absent is left as it is.

@@ -22,6 +22,7 @@ pub struct StacksConfig {
     pub location: Location,
     /// The machines service; a `hafen_client::Client` is one.
     pub platform: Arc<dyn Platform>,
+    /// `Arc::new(read_manifest)`, but for tests.
     pub read: ReadSource,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,

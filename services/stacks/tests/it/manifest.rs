@@ -118,6 +118,7 @@ impl Manifest {
             images: images.collect(),
             groups: groups.collect(),
             publications: publications.collect(),
+            warnings: Vec::new(),
         }
     }
 }

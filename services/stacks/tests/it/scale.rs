@@ -31,9 +31,10 @@ fn a_plan_of_ten_thousand_machines() {
     let bytes = serde_json::to_vec(&made).unwrap().len();
     let planned = begun.elapsed();
     assert_eq!(made.counts.create, 10_004);
+    let begun = Instant::now();
     let diff = diff(request.input());
     let steps = steps::build(request.input(), &diff, &owned);
-    let ordered = begun.elapsed() - planned;
+    let ordered = begun.elapsed();
     assert_eq!(steps.iter().filter(|step| step.is_shown()).count(), 10_004);
     println!("plan of 10,000: {planned:?}, {bytes} bytes; steps: {ordered:?}");
     assert!(planned < Duration::from_secs(5) && ordered < Duration::from_secs(5), "{planned:?} {ordered:?}");

@@ -102,7 +102,7 @@ impl Service {
 
     pub async fn end(&self, apply: &Apply) -> Apply {
         loop {
-            match self.stacks.apply_wait("hello", &apply.id.to_string(), Duration::from_secs(60)).await {
+            match self.stacks.apply_wait("hello", &apply.id.to_string(), Duration::from_mins(1)).await {
                 Ok(apply) => return apply,
                 Err(error) if error.kind() == ErrorKind::Timeout => {}
                 Err(error) => panic!("{error:?}"),
