@@ -183,7 +183,17 @@ sub reseed {
     ioctl($random, $RNDRESEEDCRNG, 0)        or die "RNDRESEEDCRNG: $!\n";
 }
 
+# Early in a boot the driver may not be loaded yet: waits for it.
 sub interface {
+    for (1 .. 3000) {
+        my $name = interface_now();
+        return $name if defined $name;
+        select(undef, undef, undef, 0.01);
+    }
+    die "no network interface within 30 s\n";
+}
+
+sub interface_now {
     for my $path (sort glob '/sys/class/net/*') {
         my ($name) = $path =~ m{([^/]+)$};
         return $name if $name ne 'lo' && -e "$path/device";
@@ -197,8 +207,8 @@ sub network_up {
     my ($fields) = @_;
     my $address = one($fields, 'address');
     my $mac     = one($fields, 'mac');
-    my $name    = interface();
-    return unless defined $name && defined $address;
+    return unless defined $address;
+    my $name = interface();
     my ($ip, $prefix) = $address =~ m{\A([0-9.]+)/([0-9]+)\z} or die "bad address\n";
     my $packed = inet_aton($ip);
     my $mask = pack 'N', $prefix == 0 ? 0 : (0xffffffff << (32 - $prefix)) & 0xffffffff;
