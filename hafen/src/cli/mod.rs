@@ -1,0 +1,123 @@
+//! The command line: one file per noun. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes pending.
+
+mod access;
+mod context;
+mod doctor;
+mod events;
+mod image;
+mod machine;
+mod plan;
+mod show;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use hafen_base::{Error, Result};
+
+use crate::output;
+use crate::serve::ServeArgs;
+use context::Context;
+
+/// DevOps as an API: machines, clusters and applications from one manifest, on your own hardware.
+#[derive(Debug, Parser)]
+#[command(name = "hafen", version, max_term_width = 100)]
+pub struct Cli {
+    /// Project; else the one of ./hafen.toml, else the only one there is.
+    #[arg(long, short = 'p', global = true, env = "HAFEN_PROJECT")]
+    project: Option<String>,
+    /// Print JSON of a stable shape.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the platform.
+    Serve(ServeArgs),
+    /// Show what an apply would change.
+    Plan(plan::PlanArgs),
+    /// Bring reality to the manifest, or apply a saved plan.
+    Apply(plan::ApplyArgs),
+    /// Destroy everything of the project.
+    Destroy(plan::DestroyArgs),
+    /// Show where reality left what was applied.
+    Drift,
+    /// Show the running platform.
+    Status,
+    /// Machines.
+    #[command(subcommand)]
+    Machine(machine::MachineCommand),
+    /// Images.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Networks.
+    #[command(subcommand)]
+    Network(show::NetworkCommand),
+    /// Operations.
+    #[command(subcommand)]
+    Operation(show::OperationCommand),
+    /// What happened, in order.
+    Events(events::EventsArgs),
+    /// Open a shell on a machine, or run a command on it.
+    Ssh(access::SshArgs),
+    /// Connect stdin and stdout to a port of a machine: for `ProxyCommand hafen dial %h %p`.
+    Dial(access::DialArgs),
+    /// The serial console of a machine; Ctrl-] leaves.
+    Console(access::ConsoleArgs),
+    /// Copy files from and to machines (NAME:/path).
+    Cp(access::CpArgs),
+    /// What this host can do, what is missing, and what mends it.
+    Doctor,
+    /// Print the JSON Schema of the manifest.
+    Schema,
+    /// Print a completion script for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Write man pages into a folder.
+    Man {
+        #[arg(default_value = ".")]
+        folder: std::path::PathBuf,
+    },
+}
+
+pub async fn run(cli: Cli) -> Result<u8> {
+    let context = Context::new(cli.project, cli.json);
+    match cli.command {
+        Command::Serve(args) => crate::serve::run(args).await.map(|()| 0),
+        Command::Plan(args) => plan::plan(&context, args).await,
+        Command::Apply(args) => plan::apply(&context, args).await,
+        Command::Destroy(args) => plan::destroy(&context, args).await,
+        Command::Drift => plan::drift(&context).await,
+        Command::Status => show::status(&context).await.map(|()| 0),
+        Command::Machine(command) => machine::run(&context, command).await.map(|()| 0),
+        Command::Image(command) => image::run(&context, command).await.map(|()| 0),
+        Command::Network(command) => show::network(&context, command).await.map(|()| 0),
+        Command::Operation(command) => show::operation(&context, command).await,
+        Command::Events(args) => events::run(&context, args).await.map(|()| 0),
+        Command::Ssh(args) => access::ssh(&context, args).await,
+        Command::Dial(args) => access::dial(&context, args).await.map(|()| 0),
+        Command::Console(args) => access::console(&context, args).await.map(|()| 0),
+        Command::Cp(args) => access::copy(&context, args).await,
+        Command::Doctor => doctor::run(&context),
+        Command::Schema => output::json(&hafen_manifest::schema()).map(|()| 0),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "hafen", &mut std::io::stdout());
+            Ok(0)
+        }
+        Command::Man { folder } => {
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder))
+                .map_err(|error| Error::unavailable(format!("{}: {error}", folder.display())))?;
+            Ok(0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

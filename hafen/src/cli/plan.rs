@@ -1,0 +1,463 @@
+//! `plan`, `apply`, `destroy`, `drift`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use hafen_base::{Error, ErrorKind, Result};
+use hafen_client::Client;
+use hafen_client::wire::{Apply, ApplyCreate, Plan, PlanAction, PlanCreate, ResourceChange, StackSource};
+use serde_json::Value;
+
+use super::context::{Context, fresh_key};
+use crate::output::{self, line, paint};
+use crate::problems::manifest_error;
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[arg(long, short, default_value = "hafen.toml")]
+    file: PathBuf,
+    /// Exit with 3 when changes are pending.
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// Save the plan, to apply exactly it later.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A saved plan.
+    #[arg(conflicts_with = "file")]
+    plan: Option<PathBuf>,
+    #[arg(long, short, default_value = "hafen.toml")]
+    file: PathBuf,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    #[arg(long, short, default_value = "hafen.toml")]
+    file: PathBuf,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+fn read_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::invalid(format!("{} cannot be read: {error}", path.display()))
+}
+
+/// Reads a manifest with the files it names and its lock; problems are shown without asking a server.
+fn load(file: &Path) -> Result<(StackSource, String)> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let hint =
+            if error.kind() == std::io::ErrorKind::NotFound { "; name another with -f FILE" } else { "" };
+        Error::invalid(format!("{} cannot be read: {error}{hint}", file.display()))
+    })?;
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let shown = file.display().to_string();
+    let root = folder.canonicalize().map_err(|error| read_error(folder, &error))?;
+    let read = |name: &str| read_beside(&root, name);
+    let manifest =
+        hafen_manifest::parse(&text, &shown, &read).map_err(|problems| manifest_error(&problems, &text))?;
+    if !manifest.warnings.is_empty() {
+        eprint!("{}", hafen_manifest::render(&manifest.warnings, &text, false));
+    }
+    let mut sources = BTreeMap::new();
+    for name in hafen_manifest::source_names(&text) {
+        let bytes = read(&name).map_err(|why| Error::invalid(format!("{name}: {why}")))?;
+        sources.insert(name, STANDARD.encode(bytes));
+    }
+    let locks = match std::fs::read_to_string(folder.join("hafen.lock")) {
+        Ok(text) => serde_json::from_str(&text).map_err(|error| {
+            Error::invalid(format!("hafen.lock is not what apply writes: {error}; remove it"))
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => return Err(read_error(&folder.join("hafen.lock"), &error)),
+    };
+    Ok((StackSource { manifest: text, file: shown, sources, locks }, manifest.project))
+}
+
+/// A file in the manifest's folder; a symlink must not lead out of it.
+fn read_beside(root: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let path = root.join(name).canonicalize().map_err(|error| error.to_string())?;
+    if !path.starts_with(root) {
+        return Err("it leads out of the manifest's folder".into());
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&path).map_err(|error| error.to_string())?;
+    // One byte more than is taken, so that the size check sees it.
+    file.take((8 << 20) + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+async fn make_plan(client: &Client, file: &Path, destroy: bool) -> Result<Plan> {
+    let (source, project) = load(file)?;
+    client.plan_create(&project, &PlanCreate { source, destroy }).await
+}
+
+pub async fn plan(context: &Context, args: PlanArgs) -> Result<u8> {
+    // A wrong manifest is told before anything else is asked for.
+    let (source, project) = load(&args.file)?;
+    let client = context.client()?;
+    let plan = client.plan_create(&project, &PlanCreate { source, destroy: false }).await?;
+    if let Some(path) = &args.out {
+        save(path, &plan)?;
+    }
+    if context.json {
+        output::json(&plan)?;
+    } else {
+        print_plan(&plan);
+        if let Some(path) = &args.out {
+            line(&format!("\nSaved; apply exactly this with: hafen apply {}", path.display()));
+        }
+    }
+    if !plan.problems.is_empty() {
+        return Ok(1);
+    }
+    Ok(if args.detailed_exitcode && plan.counts.any() { 3 } else { 0 })
+}
+
+/// A plan holds the sources of images: for its owner only.
+fn save(path: &Path, plan: &Plan) -> Result<()> {
+    let text = serde_json::to_string(plan).map_err(Error::internal)?;
+    let write = || -> std::io::Result<()> {
+        let mut file =
+            std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", path.display())))
+}
+
+pub async fn apply(context: &Context, args: ApplyArgs) -> Result<u8> {
+    let (plan, folder) = if let Some(path) = &args.plan {
+        let text = std::fs::read_to_string(path).map_err(|error| read_error(path, &error))?;
+        let plan: Plan = serde_json::from_str(&text)
+            .map_err(|error| Error::invalid(format!("{} is not a saved plan: {error}", path.display())))?;
+        if !plan.format_version.starts_with("1.") {
+            return Err(Error::invalid(format!(
+                "the plan is of format {}; this hafen knows 1",
+                plan.format_version
+            )));
+        }
+        (plan, None)
+    } else {
+        // A wrong manifest is told before anything else is asked for.
+        load(&args.file)?;
+        let plan = make_plan(&context.client()?, &args.file, false).await?;
+        (plan, args.file.parent().map(Path::to_path_buf))
+    };
+    let client = context.client()?;
+    if !context.json {
+        print_plan(&plan);
+    }
+    let code = confirm_and_run(context, &client, &plan, args.yes || args.plan.is_some()).await?;
+    if code == 0
+        && let Some(folder) = folder
+    {
+        write_lock(&client, &plan.project, &folder).await?;
+    }
+    Ok(code)
+}
+
+pub async fn destroy(context: &Context, args: DestroyArgs) -> Result<u8> {
+    let client = context.client()?;
+    // Without a manifest beside us, the end of a project needs only its name.
+    let plan = match context.named_project() {
+        Some(project) => {
+            let stack = client.stack_get(project).await?;
+            client.plan_create(project, &PlanCreate { source: stack.source, destroy: true }).await?
+        }
+        None => make_plan(&client, &args.file, true).await?,
+    };
+    if !context.json {
+        print_plan(&plan);
+    }
+    confirm_and_run(context, &client, &plan, args.yes).await
+}
+
+pub async fn drift(context: &Context) -> Result<u8> {
+    let client = context.client()?;
+    let project = context.project(&client).await?;
+    let drift = client.drift_get(&project).await?;
+    if context.json {
+        output::json(&drift)?;
+    } else if drift.resource_drift.is_empty() {
+        line("Reality is as it was applied.");
+    } else {
+        line("Reality left what was applied:");
+        for change in &drift.resource_drift {
+            print_change(change);
+        }
+    }
+    Ok(if drift.resource_drift.is_empty() { 0 } else { 3 })
+}
+
+async fn confirm_and_run(context: &Context, client: &Client, plan: &Plan, yes: bool) -> Result<u8> {
+    if !plan.problems.is_empty() {
+        return Err(Error::conflict("the plan cannot be applied; see its problems above"));
+    }
+    if !plan.counts.any() && !yes {
+        return Ok(0);
+    }
+    if !yes {
+        if !std::io::stdin().is_terminal() {
+            eprintln!("error: nobody is there to ask; say --yes to apply without asking");
+            return Ok(2);
+        }
+        eprint!("\nApply this? Only \"yes\" goes on: ");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map_err(Error::internal)?;
+        if answer.trim() != "yes" {
+            eprintln!("Nothing was changed.");
+            return Ok(1);
+        }
+    }
+    let apply = client.apply_create(&plan.project, &ApplyCreate { plan: plan.clone() }, &fresh_key()).await;
+    let apply = apply.map_err(|error| match error.kind() {
+        ErrorKind::Stale => {
+            Error::new(ErrorKind::Stale, format!("{}; plan again and look at what changed", error.message()))
+        }
+        _ => error,
+    })?;
+    let ended = tokio::select! {
+        ended = follow(context, client, &plan.project, &apply) => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("\nThe apply goes on without us. Stop it with: hafen operation cancel {}", apply.id);
+            return Ok(1);
+        }
+    };
+    if context.json {
+        output::json(&ended)?;
+    } else {
+        print_end(&ended);
+    }
+    Ok(u8::from(ended.status != "succeeded"))
+}
+
+/// Prints what changes until the apply ended. A platform that restarts meanwhile is waited for.
+async fn follow(context: &Context, client: &Client, project: &str, apply: &Apply) -> Result<Apply> {
+    let id = apply.id.to_string();
+    let mut shown: HashMap<String, String> = HashMap::new();
+    let mut lost = 0;
+    loop {
+        let now = match client.apply_get(project, &id).await {
+            Ok(now) => now,
+            Err(error) if error.kind() == ErrorKind::Unavailable && lost < 150 => {
+                lost += 1;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        lost = 0;
+        if !context.json {
+            for step in &now.steps {
+                let text = match step.status.as_str() {
+                    "pending" => continue,
+                    "done" => format!("{} done", step.action),
+                    status if step.message.is_empty() => format!("{} {status}", step.action),
+                    status => {
+                        format!("{} {status}: {}", step.action, step.message.lines().next().unwrap_or(""))
+                    }
+                };
+                let key = format!("{} {}", step.address, step.action);
+                if shown.get(&key) != Some(&text) {
+                    line(&format!("{}: {text}", step.address));
+                    shown.insert(key, text);
+                }
+            }
+        }
+        if now.status != "running" {
+            return Ok(now);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn print_end(apply: &Apply) {
+    let count = |status: &str| apply.steps.iter().filter(|step| step.status == status).count();
+    if apply.status == "succeeded" {
+        line(&format!("\n{} {} steps done.", paint("1;32", "Applied:"), count("done")));
+        return;
+    }
+    line(&format!("\n{} {}", paint("1;31", &format!("Apply {}:", apply.status)), apply.error));
+    for (status, title) in
+        [("done", "Done"), ("failed", "Failed"), ("skipped", "Not done"), ("pending", "Not done")]
+    {
+        for step in apply.steps.iter().filter(|step| step.status == status) {
+            line(&format!("  {title}: {} {}", step.address, step.action));
+            if status == "failed" {
+                for text in step.message.lines() {
+                    line(&format!("      {text}"));
+                }
+            }
+        }
+    }
+}
+
+async fn write_lock(client: &Client, project: &str, folder: &Path) -> Result<()> {
+    let locks: BTreeMap<String, String> = client
+        .image_list(project)
+        .await?
+        .into_iter()
+        .filter(|image| !image.lock.is_empty())
+        .map(|image| (image.name, image.lock))
+        .collect();
+    let path = folder.join("hafen.lock");
+    let text = format!("{}\n", serde_json::to_string_pretty(&locks).map_err(Error::internal)?);
+    if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let new = folder.join("hafen.lock.new");
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, &path))
+        .map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", path.display())))
+}
+
+fn print_plan(plan: &Plan) {
+    for text in plan_lines(plan) {
+        line(&text);
+    }
+}
+
+fn plan_lines(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !plan.resource_drift.is_empty() {
+        lines.push("Reality left what was applied:".to_owned());
+        for change in &plan.resource_drift {
+            lines.extend(change_lines(change));
+        }
+        lines.push(String::new());
+    }
+    for change in &plan.resource_changes {
+        lines.extend(change_lines(change));
+    }
+    let counts = &plan.counts;
+    if counts.any() {
+        lines.push(String::new());
+        lines.push(format!(
+            "Plan: {} to create, {} to change, {} to replace, {} to delete, {} unchanged.",
+            counts.create, counts.update, counts.replace, counts.delete, counts.unchanged
+        ));
+    } else {
+        lines.push(format!("No changes: {} resources are as wanted.", counts.unchanged));
+    }
+    lines.extend(plan.warnings.iter().map(|warning| format!("{} {warning}", paint("1;33", "warning:"))));
+    lines.extend(plan.problems.iter().map(|problem| format!("{} {problem}", paint("1;31", "problem:"))));
+    lines
+}
+
+fn print_change(change: &ResourceChange) {
+    for text in change_lines(change) {
+        line(&text);
+    }
+}
+
+fn change_lines(resource: &ResourceChange) -> Vec<String> {
+    let actions = &resource.change.actions;
+    let has = |action: PlanAction| actions.contains(&action);
+    let (mark, code, verb) = match (has(PlanAction::Create), has(PlanAction::Delete), has(PlanAction::Update))
+    {
+        (true, true, _) => ("-/+", "33", "is replaced"),
+        (true, false, _) => ("+", "32", "is created"),
+        (false, true, _) => ("-", "31", "is deleted"),
+        (_, _, true) => ("~", "33", "changes"),
+        _ => return Vec::new(),
+    };
+    let why = resource.action_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let mut lines = vec![format!("{} {} {verb}{why}", paint(code, mark), paint("1", &resource.address))];
+    let (before, after) = (flat(&resource.change.before), flat(&resource.change.after));
+    if resource.change.after.is_null() {
+        return lines;
+    }
+    for (path, new) in &after {
+        match before.get(path) {
+            Some(old) if old == new => {}
+            Some(old) => lines.push(format!("    {path}: {old} → {new}")),
+            None => lines.push(format!("    {path}: {new}")),
+        }
+    }
+    if !resource.change.before.is_null() {
+        for (path, old) in before.iter().filter(|(path, _)| !after.contains_key(*path)) {
+            lines.push(format!("    {path}: {old} → (none)"));
+        }
+    }
+    lines
+}
+
+/// A value as paths and short texts.
+fn flat(value: &Value) -> BTreeMap<String, String> {
+    fn walk(path: &str, value: &Value, all: &mut BTreeMap<String, String>) {
+        let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match value {
+            Value::Object(map) => map.iter().for_each(|(key, value)| walk(&below(key), value, all)),
+            Value::Null => {}
+            other => {
+                let text = other.to_string();
+                let short: String = text.chars().take(80).collect();
+                let more = if short.len() < text.len() { "…" } else { "" };
+                all.insert(path.to_owned(), format!("{short}{more}"));
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    walk("", value, &mut all);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use hafen_client::wire::Change;
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(actions: Vec<PlanAction>, before: Value, after: Value) -> ResourceChange {
+        ResourceChange {
+            address: "machine.web-1".into(),
+            kind: "machine".into(),
+            name: "web-1".into(),
+            change: Change {
+                actions,
+                before,
+                after,
+                after_unknown: json!({}),
+                before_sensitive: json!({}),
+                after_sensitive: json!({}),
+                replace_paths: Vec::new(),
+            },
+            action_reason: None,
+        }
+    }
+
+    #[test]
+    fn a_change_reads_like_a_sentence() {
+        let update = change(vec![PlanAction::Update], json!({"a": {"b": 1}, "c": 2}), json!({"a": {"b": 3}}));
+        assert_eq!(change_lines(&update), ["~ machine.web-1 changes", "    a.b: 1 → 3", "    c: 2 → (none)"]);
+        let replace = change(vec![PlanAction::Create, PlanAction::Delete], json!({"a": 1}), json!({"a": 2}));
+        assert_eq!(change_lines(&replace), ["-/+ machine.web-1 is replaced", "    a: 1 → 2"]);
+        let delete = change(vec![PlanAction::Delete], json!({"a": 1}), Value::Null);
+        assert_eq!(change_lines(&delete), ["- machine.web-1 is deleted"]);
+        assert!(change_lines(&change(vec![PlanAction::NoOp], json!({}), json!({}))).is_empty());
+    }
+
+    #[test]
+    fn a_source_outside_the_folder_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.join("link")).unwrap();
+        std::fs::write(root.join("file"), "x").unwrap();
+        assert_eq!(read_beside(&root, "file"), Ok(b"x".to_vec()));
+        assert!(read_beside(&root, "link").unwrap_err().contains("leads out"));
+    }
+}

@@ -1,0 +1,139 @@
+//! `status`, `network`, `operation`.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use hafen_base::{ErrorKind, Result};
+use hafen_client::wire::{Egress, Operation, OperationStatus};
+
+use super::context::Context;
+use crate::output;
+
+pub async fn status(context: &Context) -> Result<()> {
+    let status = context.client()?.status().await?;
+    if context.json {
+        return output::json(&status);
+    }
+    output::line(&format!("Hafen {} at {} is {}", status.version, status.url, status.status));
+    output::line(&format!("engine {}: {}", status.engine, status.engine_detail));
+    let rows: Vec<_> = status
+        .services
+        .iter()
+        .map(|part| vec![part.name.clone(), part.status.clone(), part.detail.clone()])
+        .collect();
+    output::table(&["SERVICE", "STATUS", "DETAIL"], &rows);
+    Ok(())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// List networks.
+    List,
+    /// Show a network.
+    Show { name: String },
+}
+
+fn egress(egress: &Egress) -> String {
+    match egress {
+        Egress::None => "none".into(),
+        Egress::Logged => "logged".into(),
+        Egress::Allow(entries) => format!("allow {}", entries.join(" ")),
+    }
+}
+
+pub async fn network(context: &Context, command: NetworkCommand) -> Result<()> {
+    let client = context.client()?;
+    let project = context.project(&client).await?;
+    let networks = match command {
+        NetworkCommand::List => client.network_list(&project).await?,
+        NetworkCommand::Show { name } => {
+            let network = client.network_get(&project, &name).await?;
+            if context.json {
+                return output::json(&network);
+            }
+            vec![network]
+        }
+    };
+    if context.json {
+        return output::json_list(&networks);
+    }
+    let rows: Vec<_> =
+        networks.into_iter().map(|n| vec![n.name, n.subnet, egress(&n.egress), n.state, n.reason]).collect();
+    output::table(&["NAME", "SUBNET", "EGRESS", "STATE", "REASON"], &rows);
+    Ok(())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OperationCommand {
+    /// List operations, newest first.
+    List,
+    /// Show an operation.
+    Show { id: String },
+    /// Wait until an operation ended; fails when it failed.
+    Wait {
+        id: String,
+        /// Seconds.
+        #[arg(long, default_value_t = 600)]
+        timeout: u64,
+    },
+    /// Ask an operation to end.
+    Cancel { id: String },
+}
+
+pub async fn operation(context: &Context, command: OperationCommand) -> Result<u8> {
+    let client = context.client()?;
+    let operation = match command {
+        OperationCommand::List => {
+            let operations = client.operation_list().await?;
+            if context.json {
+                output::json_list(&operations)?;
+            } else {
+                print_operations(&operations);
+            }
+            return Ok(0);
+        }
+        OperationCommand::Show { id } => client.operation_get(&id).await?,
+        OperationCommand::Wait { id, timeout } => {
+            wait_operation(&client, &id, Duration::from_secs(timeout)).await?
+        }
+        OperationCommand::Cancel { id } => match client.operation_cancel(&id).await {
+            // An apply is an operation of the stacks service.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let project = context.project(&client).await?;
+                let apply = client.apply_cancel(&project, &id).await?;
+                output::line(&format!("apply {} was asked to end after the steps under way", apply.id));
+                return Ok(0);
+            }
+            other => other?,
+        },
+    };
+    if context.json {
+        output::json(&operation)?;
+    } else {
+        print_operations(std::slice::from_ref(&operation));
+    }
+    Ok(u8::from(operation.status == OperationStatus::Failed))
+}
+
+fn print_operations(operations: &[Operation]) {
+    let rows: Vec<_> = operations
+        .iter()
+        .map(|o| {
+            let note = if o.error.is_empty() { o.progress.clone() } else { o.error.clone() };
+            vec![o.id.to_string(), o.kind.clone(), o.resources.join(" "), o.status.as_str().to_owned(), note]
+        })
+        .collect();
+    output::table(&["ID", "KIND", "OBJECTS", "STATUS", "NOTE"], &rows);
+}
+
+/// Waits in calls of at most a minute each.
+pub async fn wait_operation(client: &hafen_client::Client, id: &str, timeout: Duration) -> Result<Operation> {
+    let mut left = timeout;
+    loop {
+        let step = left.min(Duration::from_secs(60));
+        match client.operation_wait(id, step).await {
+            Err(error) if error.kind() == ErrorKind::Timeout && left > step => left -= step,
+            other => return other,
+        }
+    }
+}

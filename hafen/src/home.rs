@@ -1,0 +1,177 @@
+//! Where everything lives: `HAFEN_HOME` with state, token and sockets; `HAFEN_CACHE` with what can be made again.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use hafen_base::{Error, Random, Result};
+use hafen_client::{Client, HttpTransport, Token};
+use serde::{Deserialize, Serialize};
+
+/// The folder of one platform.
+#[derive(Debug, Clone)]
+pub struct Home(PathBuf);
+
+/// How the running platform is reached; written by `serve`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub url: String,
+    pub pid: u32,
+    pub version: String,
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn from_env(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn user_folder(xdg: &str, below_home: &str) -> Result<PathBuf> {
+    if let Some(folder) = from_env(xdg).filter(|folder| folder.is_absolute()) {
+        return Ok(folder.join("hafen"));
+    }
+    let home = from_env("HOME")
+        .ok_or_else(|| Error::invalid("neither HAFEN_HOME nor HOME is set: set HAFEN_HOME"))?;
+    Ok(home.join(below_home).join("hafen"))
+}
+
+/// Where images, templates and packages are cached, for all homes of this user.
+pub fn cache_folder() -> Result<PathBuf> {
+    match from_env("HAFEN_CACHE") {
+        Some(folder) => Ok(folder),
+        None if is_root() => Ok("/var/cache/hafen".into()),
+        None => user_folder("XDG_CACHE_HOME", ".cache"),
+    }
+}
+
+fn file_error(path: &Path, error: std::io::Error) -> Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => ": run as the user who owns it, or set HAFEN_HOME",
+        _ => "",
+    };
+    Error::unavailable(format!("{} cannot be used: {error}{hint}", path.display())).with_cause(error)
+}
+
+impl Home {
+    /// `HAFEN_HOME`, else `/var/lib/hafen` for root, else `~/.local/share/hafen`.
+    ///
+    /// # Errors
+    /// Invalid when no home can be told.
+    pub fn find() -> Result<Self> {
+        let folder = match from_env("HAFEN_HOME") {
+            Some(folder) => std::path::absolute(&folder).map_err(|error| file_error(&folder, error))?,
+            None if is_root() => "/var/lib/hafen".into(),
+            None => user_folder("XDG_DATA_HOME", ".local/share")?,
+        };
+        Ok(Self(folder))
+    }
+
+    pub fn path(&self, part: &str) -> PathBuf {
+        self.0.join(part)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the folder. Others may pass through it (virtual machines run as other users), not list it.
+    pub fn create(&self) -> Result<()> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o711);
+        builder.create(&self.0).map_err(|error| file_error(&self.0, error))
+    }
+
+    /// Keeps a second `serve` out while the file is held.
+    pub fn lock(&self) -> Result<std::fs::File> {
+        let path = self.path("lock");
+        let file =
+            std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| file_error(&path, error))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            Error::conflict(format!(
+                "another `hafen serve` runs on {}; stop it, or set HAFEN_HOME to another folder",
+                self.0.display()
+            ))
+        })?;
+        Ok(file)
+    }
+
+    /// Reads a small private file, or makes it (mode 0600) with `fresh`.
+    fn private(&self, name: &str, fresh: impl FnOnce() -> String) -> Result<String> {
+        let path = self.path(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let text = fresh();
+                self.write(name, &text)?;
+                Ok(text)
+            }
+            Err(error) => Err(file_error(&path, error)),
+        }
+    }
+
+    /// Writes a private file whole or not at all.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        let new = self.path(&format!("{name}.new"));
+        let write = || -> std::io::Result<()> {
+            let mut file =
+                std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)
+        };
+        write().map_err(|error| file_error(&path, error))
+    }
+
+    /// The bearer token, made at the first start.
+    pub fn token(&self, random: &dyn Random) -> Result<Token> {
+        let text = self.private("token", || {
+            let mut bytes = [0_u8; 32];
+            random.fill(&mut bytes);
+            let hex = bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+            format!("hafen_{hex}\n")
+        })?;
+        Ok(Token::new(&text))
+    }
+
+    pub fn endpoint_write(&self, endpoint: &Endpoint) -> Result<()> {
+        let text = serde_json::to_string_pretty(endpoint).map_err(Error::internal)?;
+        self.write("api.json", &text)
+    }
+
+    /// A client of the running platform: by `HAFEN_URL` and `HAFEN_TOKEN`, else by what stands in this home.
+    pub fn client(&self) -> Result<Client> {
+        let url = match std::env::var("HAFEN_URL") {
+            Ok(url) if !url.is_empty() => url,
+            _ => self.endpoint()?.url,
+        };
+        let token = match std::env::var("HAFEN_TOKEN") {
+            Ok(token) if !token.is_empty() => token,
+            _ => {
+                let path = self.path("token");
+                let mut text = String::new();
+                let file = std::fs::File::open(&path).map_err(|error| file_error(&path, error))?;
+                file.take(4096).read_to_string(&mut text).map_err(|error| file_error(&path, error))?;
+                text
+            }
+        };
+        Ok(Client::new(std::sync::Arc::new(HttpTransport::new(&url)?), Token::new(&token)))
+    }
+
+    fn endpoint(&self) -> Result<Endpoint> {
+        let path = self.path("api.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|error| {
+                Error::invalid(format!("{} is not what serve writes: {error}", path.display()))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::unavailable(format!(
+                "no Hafen runs on {}: start it with `hafen serve`, or set HAFEN_HOME or HAFEN_URL",
+                self.0.display()
+            ))),
+            Err(error) => Err(file_error(&path, error)),
+        }
+    }
+}
