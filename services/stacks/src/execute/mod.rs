@@ -215,11 +215,16 @@ impl Run<'_> {
             .collect();
         for index in due {
             self.waiting.remove(&index);
+            self.set_phase(index, Phase::Ready);
             self.ready.push_back(index);
         }
         while calls.len() < CALLS {
             let Some(index) = self.ready.pop_front() else { return };
             let Some(step) = self.steps.get(index) else { continue };
+            // One that was ended while it stood in the queue.
+            if !matches!(self.phases.get(index), Some(Phase::Ready)) {
+                continue;
+            }
             if step.work == Work::Gate {
                 self.over(index, Status::Done, "");
                 continue;
@@ -435,16 +440,16 @@ impl Run<'_> {
 
     /// What runs comes to its end; nothing else begins, but for surges that are to go.
     fn cancel(&mut self) {
-        self.ready.clear();
-        for index in 0..self.phases.len() {
-            let surge_end = self.steps.get(index).is_some_and(|step| step.work == Work::SurgeEnd);
-            match self.phases.get(index) {
-                Some(Phase::Ready | Phase::Full(_) | Phase::Later(_)) => {
-                    self.waiting.remove(&index);
-                    self.end(index, Status::Skipped, "cancelled");
-                }
-                Some(Phase::Blocked(_)) if !surge_end => self.end(index, Status::Skipped, "cancelled"),
-                _ => {}
+        let steps = self.steps;
+        let is_surge_end = |index: usize| steps.get(index).is_some_and(|step| step.work == Work::SurgeEnd);
+        self.ready.retain(|index| is_surge_end(*index));
+        for index in (0..self.phases.len()).filter(|index| !is_surge_end(*index)) {
+            if matches!(
+                self.phases.get(index),
+                Some(Phase::Ready | Phase::Full(_) | Phase::Later(_) | Phase::Blocked(_))
+            ) {
+                self.waiting.remove(&index);
+                self.end(index, Status::Skipped, "cancelled");
             }
         }
     }

@@ -147,3 +147,41 @@ async fn a_roll_that_loses_requests_and_answers_never_has_fewer() {
         rolls(&service, &new, 3).await;
     }
 }
+
+#[tokio::test]
+async fn a_roll_that_is_cancelled_takes_its_surge_along_and_goes_on_when_applied_again() {
+    let service = Service::new().await;
+    service.apply_well(&hello(12)).await;
+    let mut cpus = 1;
+    // At whatever moment it comes: while a machine is replaced, or between two of them.
+    for (call, until) in ["machine.create web-13", "machine.put web-3", "machine.put web-8"].iter().enumerate() {
+        for late in 0..8 {
+            cpus += 1;
+            let mut new = hello(12);
+            new.group("web").cpus = cpus;
+            service.fake.watch_group("web");
+            service.fake.world().log.clear();
+            let apply = service.begin(service.plan(&new).await).await.unwrap();
+            let begun = |service: &Service| service.fake.world().log.iter().any(|line| line == until);
+            while !begun(&service) {
+                tokio::task::yield_now().await;
+            }
+            let calls = service.fake.world().calls;
+            while service.fake.world().calls < calls + late {
+                tokio::task::yield_now().await;
+            }
+            service.stacks.apply_cancel("hello", &apply.id.to_string()).await.unwrap();
+            let ended = service.end(&apply).await;
+            let shown = format!("{call} {late}: {:#?}", lines(&ended));
+            assert_eq!(ended.status, "cancelled", "{shown}");
+            assert_eq!(lines(&ended).last().unwrap(), "delete machine.web-13: done", "{shown}");
+            let over = |status: &str| ended.steps.iter().filter(|step| step.status == status).count();
+            assert_eq!(over("done") + over("skipped"), ended.steps.len(), "{shown}");
+            assert!(over("skipped") > 1, "{shown}");
+            assert_eq!(service.fake.world().machines.len(), 12, "{shown}");
+        }
+    }
+    let mut new = hello(12);
+    new.group("web").cpus = cpus;
+    rolls(&service, &new, 12).await;
+}
