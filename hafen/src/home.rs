@@ -1,7 +1,7 @@
 //! Where everything lives: `HAFEN_HOME` with state, token and sockets; `HAFEN_CACHE` with what can be made again.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hafen_base::{Error, Random, Result};
@@ -80,7 +80,11 @@ impl Home {
     pub fn create(&self) -> Result<()> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o711);
-        builder.create(&self.0).map_err(|error| file_error(&self.0, error))
+        let made = builder.create(&self.0);
+        // The mode above is cut by the umask.
+        let open = std::fs::Permissions::from_mode(0o711);
+        made.and_then(|()| std::fs::set_permissions(&self.0, open))
+            .map_err(|error| file_error(&self.0, error))
     }
 
     /// Keeps a second `serve` out while the file is held.

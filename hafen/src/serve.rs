@@ -146,6 +146,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             args.listen
         )));
     }
+    // Whatever is written from here on is for its owner only, unless it says otherwise.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let home = Home::find()?;
     home.create()?;
     let _lock = home.lock()?;

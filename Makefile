@@ -1,0 +1,36 @@
+# Two commands do everything: `make demo` (the main job) and `make test`. The rest is for those who change Hafen.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint bench tools packages openapi fmt
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+packages: ## Install the Debian packages that tests and the demo need
+	@scripts/packages
+
+demo: packages ## Build, start the platform, apply examples/hello, check it
+	@scripts/demo
+
+test: packages ## Run every test
+	cargo test --workspace --locked
+	e2e/run
+
+lint: tools ## Format, lints, licences, advisories, unused dependencies, house rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --log-level error check
+	cargo machete
+	scripts/house
+
+tools: ## Install the tools that lint needs
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	@command -v cargo-machete >/dev/null || cargo install --locked cargo-machete
+
+bench: ## Measure; prints a table and writes bench/results
+	@bench/run
+
+openapi: ## Write the committed OpenAPI document, JSON Schema and command reference anew
+	HAFEN_UPDATE=1 cargo test --workspace --locked committed
