@@ -160,6 +160,10 @@ sub message_write {
     $text .= "END $number\n";
     my $done = 0;
     while ($done < length $text) {
+        # The driver lets a write wait until a host comes; a boot must not hang on that.
+        my $bits = '';
+        vec($bits, fileno($port), 1) = 1;
+        return unless select(undef, $bits, undef, $verb eq 'hello' ? 0 : 2);
         my $n = syswrite($port, $text, length($text) - $done, $done);
         return unless defined $n && $n > 0;
         $done += $n;

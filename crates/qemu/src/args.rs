@@ -127,6 +127,8 @@ fn boot(args: &mut Args, host: &Host, spec: &Spec, start: &Start) {
 
 fn kernel_command_line(host: &Host, spec: &Spec, root: &str, start: &Start) -> String {
     let mut line = format!("root={root} rw console=ttyS0 net.ifnames=0 quiet panic=5");
+    // No second way into sshd over local or host sockets.
+    line.push_str(" systemd.ssh_auto=no");
     if host.accelerator.kind == Kind::Tcg {
         // Mitigations guard against speculation of the real processor inside one address space.
         // An emulated processor does not speculate, and page table isolation makes each of its

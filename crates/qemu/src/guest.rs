@@ -88,6 +88,8 @@ pub fn packages() -> &'static [&'static str] {
         "iproute2",
         "sudo",
         "dbus",
+        // The serial console's shell.
+        "login",
     ]
 }
 

@@ -56,10 +56,12 @@ pub fn image() -> Image {
 
 fn build_image(dir: &Path, cache: &Path) {
     // Debian is fetched once; the guest files of this version are put on top.
-    let tar = cache.join("debian.tar");
+    let packages = format!("{},nginx-light", guest::packages().join(","));
+    let mut hash = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(&packages, &mut hash);
+    let tar = cache.join(format!("debian-{:x}.tar", std::hash::Hasher::finish(&hash)));
     if !tar.exists() {
         let new = cache.join(".debian.tar");
-        let packages = format!("{},nginx-light", guest::packages().join(","));
         run(
             "mmdebstrap",
             &[
