@@ -1,7 +1,7 @@
 //! What spans sections: names that dangle, dependencies that run in circles, addresses given twice.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use crate::Manifest;
@@ -9,40 +9,26 @@ use crate::parse::{MAX_MACHINES, Places};
 use crate::reader::{Reader, closest};
 
 pub(crate) fn whole(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
-    dangling(reader, manifest, places);
+    dangling(reader, places);
     cycles(reader, manifest, places);
     names(reader, manifest, places);
     addresses(reader, manifest, places);
     subnets(reader, places);
 }
 
-fn dangling(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
-    for (name, place) in &places.machines {
-        let machine = manifest.machines.get(name);
-        let pairs = [
-            (
-                "image",
-                machine.map(|machine| &machine.image),
-                &place.image,
-                places.images.keys().collect::<Vec<_>>(),
-            ),
-            (
-                "network",
-                machine.map(|machine| &machine.network),
-                &place.network,
-                places.networks.keys().collect(),
-            ),
-        ];
-        for (kind, wanted, span, known) in pairs {
-            let (Some(wanted), Some(span)) = (wanted, span) else { continue };
-            if !known.contains(&wanted) {
-                let help = suggest(kind, wanted, known.iter().map(|name| name.as_str()));
+fn dangling(reader: &mut Reader<'_>, places: &Places) {
+    for place in places.machines.values() {
+        let pairs = [("image", &place.image, &places.images), ("network", &place.network, &places.networks)];
+        for (kind, wanted, known) in pairs {
+            let Some((wanted, span)) = wanted else { continue };
+            if !known.contains_key(wanted) && !reader.is_full() {
+                let help = suggest(kind, wanted, known.keys().map(String::as_str));
                 reader.error("dangling_name", span.clone(), format!("there is no {kind} {wanted:?}"), help);
             }
         }
         for (wanted, span) in &place.depends_on {
             let target = wanted.strip_prefix("machine.");
-            if !target.is_some_and(|target| places.machines.contains_key(target)) {
+            if !target.is_some_and(|target| places.machines.contains_key(target)) && !reader.is_full() {
                 let near = closest(target.unwrap_or(wanted), places.machines.keys().map(String::as_str));
                 let help = match near {
                     Some(near) => format!("did you mean \"machine.{near}\"?"),
@@ -95,7 +81,7 @@ fn cycles(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
                 last.1 += 1;
             }
             match marks.get(target.as_str()) {
-                Some(Mark::Open) => {
+                Some(Mark::Open) if !reader.is_full() => {
                     let from = path.iter().position(|(one, _)| one == target).unwrap_or(0);
                     let mut circle: Vec<&str> = path.iter().skip(from).map(|(one, _)| *one).collect();
                     circle.push(target);
@@ -112,9 +98,8 @@ fn cycles(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
                         "remove one of them",
                     );
                 }
-                Some(Mark::Done) => {}
                 None if manifest.machines.contains_key(target) => path.push((target, 0)),
-                None => {}
+                Some(_) | None => {}
             }
         }
     }
@@ -126,7 +111,10 @@ fn names(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
     if total > MAX_MACHINES {
         let message =
             format!("the manifest asks for {total} machines; at most {MAX_MACHINES} fit into one project");
-        reader.error("too_many", 0..0, message, "split it into several projects");
+        let largest = manifest.machines.iter().max_by_key(|(_, machine)| machine.count.unwrap_or(1));
+        let span =
+            largest.and_then(|(name, _)| places.machines.get(name)).map_or(0..0, |place| place.name.clone());
+        reader.error("too_many", span, message, "split it into several projects");
         return;
     }
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
@@ -150,7 +138,7 @@ fn names(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
 
 fn addresses(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
     let mut addresses: BTreeMap<(&str, &str), Range<usize>> = BTreeMap::new();
-    let mut hosts: BTreeMap<&str, Range<usize>> = BTreeMap::new();
+    let mut published = Vec::new();
     for (name, place) in &places.machines {
         if let (Some(machine), Some(span)) = (manifest.machines.get(name), &place.address)
             && let Some(address) = &machine.address
@@ -169,16 +157,37 @@ fn addresses(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
             inside(reader, manifest, machine, address, span);
         }
         for (host, span) in &place.publish {
-            if let Some(other) = hosts.insert(host, span.clone()) {
+            published.push((*host, span));
+        }
+    }
+    hosts(reader, &published);
+}
+
+/// A port of the host is given once; an unspecified address (`0.0.0.0`) takes the port on every address of its kind.
+fn hosts(reader: &mut Reader<'_>, published: &[(SocketAddr, &Range<usize>)]) {
+    let mut by_port: BTreeMap<(bool, u16), BTreeMap<IpAddr, &Range<usize>>> = BTreeMap::new();
+    for (host, span) in published {
+        let before = by_port.entry((host.is_ipv4(), host.port())).or_default();
+        let any: IpAddr =
+            if host.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let taken = if host.ip() == any {
+            before.values().next()
+        } else {
+            before.get(&host.ip()).or_else(|| before.get(&any))
+        };
+        let taken = taken.map(|there| (*there).clone());
+        match taken {
+            Some(there) => {
                 let message = format!("{host} is published twice");
-                reader.clash(
-                    "duplicate_address",
-                    span.clone(),
-                    message,
-                    "take another port",
-                    (other, "first here"),
-                );
+                let there = (there, "first here");
+                reader.clash("duplicate_address", (*span).clone(), message, "take another port", there);
             }
+            None => {
+                before.insert(host.ip(), span);
+            }
+        }
+        if reader.is_full() {
+            return;
         }
     }
 }
@@ -212,24 +221,28 @@ fn inside(
 }
 
 fn subnets(reader: &mut Reader<'_>, places: &Places) {
-    let known: Vec<_> = places
+    let mut known: Vec<_> = places
         .subnets
         .iter()
         .filter_map(|(text, span)| subnet(text).map(|(base, size)| (base, size, text, span)))
         .collect();
-    for (index, (base, size, text, span)) in known.iter().enumerate() {
-        for (other_base, other_size, other, there) in known.iter().take(index) {
-            if base < &(other_base + other_size) && other_base < &(base + size) {
-                let message = format!("the subnet {text} overlaps {other}");
-                let help = "take another subnet";
-                reader.clash(
-                    "duplicate_address",
-                    (*span).clone(),
-                    message,
-                    help,
-                    ((*there).clone(), "this one"),
-                );
-            }
+    known.sort_by_key(|(base, size, _, span)| (*base, u32::MAX - size, span.start));
+    // Aligned blocks are either apart or one within the other, so the one that reaches furthest is enough to look at.
+    let mut widest: Option<(u32, &String, &Range<usize>)> = None;
+    for (base, size, text, span) in known {
+        if let Some((_, other, there)) = widest.filter(|(end, ..)| base < *end) {
+            // The later one in the text is the one to mark.
+            let ((text, span), (other, there)) = if span.start < there.start {
+                ((other, there), (text, span))
+            } else {
+                ((text, span), (other, there))
+            };
+            let message = format!("the subnet {text} overlaps {other}");
+            let help = "take another subnet";
+            let there = (there.clone(), "this one");
+            reader.clash("overlapping_subnet", span.clone(), message, help, there);
+        } else {
+            widest = Some((base + size, text, span));
         }
     }
 }

@@ -33,12 +33,12 @@ pub struct Diagnostic {
     pub related: Option<(Range<usize>, String)>,
 }
 
-/// Line and column (1-based, in characters) of a byte offset.
+/// Line and column (1-based, in characters) of a byte offset. A byte order mark is no character that an editor shows.
 pub(crate) fn position(text: &str, offset: usize) -> (u32, u32) {
     let before = text.get(..floor(text, offset)).unwrap_or("");
     let line = before.matches('\n').count() + 1;
     let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let column = before.get(start..).unwrap_or("").chars().count() + 1;
+    let column = before.get(start..).unwrap_or("").trim_start_matches('\u{feff}').chars().count() + 1;
     (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
 }
 
@@ -93,19 +93,74 @@ fn underline(
     let line_start = text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let line_end = text.get(start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| start + at);
     let end = floor(text, span.end).clamp(start, line_end);
-    // A tab is as wide as the terminal likes; as four spaces the marks stand under the text.
-    let show = |from: usize, to: usize| {
-        text.get(from..to).unwrap_or("").trim_end_matches('\r').replace('\t', "    ")
-    };
     let (line, _) = position(text, start);
     let number = line.to_string();
     let margin = " ".repeat(number.len());
-    let before = show(line_start, start).width();
-    let marked = show(start, end).width().max(1);
-    let marks = paint(&mark.repeat(marked));
+    let before = tail(&shown(text.get(line_start..start).unwrap_or("")), BEFORE);
+    let marked = head(&shown(text.get(start..end).unwrap_or("")), AFTER);
+    let after = head(&shown(text.get(end..line_end).unwrap_or("")), AFTER);
+    let marks = paint(&mark.repeat(marked.width().max(1)));
+    let pad = " ".repeat(before.width());
     let _ = writeln!(out, " {margin} |");
-    let _ = writeln!(out, " {number} | {}", show(line_start, line_end));
-    let _ = writeln!(out, "{}", format!(" {margin} | {}{marks} {label}", " ".repeat(before)).trim_end());
+    let _ = writeln!(out, "{}", format!(" {number} | {before}{marked}{after}").trim_end());
+    let _ = writeln!(out, "{}", format!(" {margin} | {pad}{marks} {label}").trim_end());
+}
+
+/// Characters of a line that are shown before a mark, and within and after it: a line may be megabytes long.
+const BEFORE: usize = 100;
+const AFTER: usize = 80;
+/// Characters of a message.
+const MESSAGE: usize = 400;
+
+/// Text as a terminal may be given it. A tab is as wide as the terminal likes, so it becomes four spaces and the marks stand
+/// under the text; what could move the cursor or turn the direction of writing becomes a replacement character.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim_end_matches('\r').chars() {
+        match c {
+            '\t' => out.push_str("    "),
+            '\u{feff}' => {}
+            c if steers(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Control characters, and those that turn the direction of writing (Unicode TR 9).
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A message that quotes what was written: escaped, and no longer than a person reads.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    for (index, c) in text.chars().enumerate() {
+        if index >= MESSAGE {
+            out.push('…');
+            break;
+        }
+        if steers(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn head(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or("")),
+        None => text.to_owned(),
+    }
+}
+
+fn tail(text: &str, most: usize) -> String {
+    match text.char_indices().rev().nth(most) {
+        Some((at, c)) => format!("…{}", text.get(at + c.len_utf8()..).unwrap_or("")),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

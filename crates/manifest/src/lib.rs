@@ -8,6 +8,8 @@
 
 mod check;
 mod diagnostic;
+mod image;
+mod machine;
 mod parse;
 mod quantity;
 mod reader;
@@ -123,7 +125,25 @@ pub struct Health {
     pub healthy_after: u32,
 }
 
+/// One machine of a section, by its own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'m> {
+    pub name: String,
+    pub section: &'m str,
+    /// Shared by the whole section: 10,000 machines must not hold their user data 10,000 times.
+    pub machine: &'m Machine,
+}
+
 impl Manifest {
+    /// All machines, clusters expanded: sections by name, in each `NAME-1` before `NAME-2` before `NAME-10`.
+    pub fn machines(&self) -> Vec<Member<'_>> {
+        let expand = |(section, machine)| {
+            let members = self.members(section);
+            members.into_iter().map(move |name| Member { name, section, machine })
+        };
+        self.machines.iter().map(|(section, machine)| (section.as_str(), machine)).flat_map(expand).collect()
+    }
+
     /// Names of the machines of a section.
     pub fn members(&self, section: &str) -> Vec<String> {
         match self.machines.get(section).map(|machine| machine.count) {

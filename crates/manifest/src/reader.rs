@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::diagnostic::{Diagnostic, Severity, position};
+use crate::diagnostic::{Diagnostic, Severity, position, quoted};
 
 /// More than this many problems help nobody.
 const MOST: usize = 50;
@@ -16,6 +16,8 @@ pub struct Reader<'t> {
     pub file: &'t str,
     pub problems: Vec<Diagnostic>,
     pub warnings: Vec<Diagnostic>,
+    /// Bytes of the named files that were taken so far.
+    pub taken: usize,
 }
 
 /// A value with its place.
@@ -30,9 +32,14 @@ impl<'t> Reader<'t> {
         help: impl Into<String>,
     ) {
         if self.problems.len() < MOST {
-            let problem = self.diagnostic(Severity::Error, code, span, message.into(), help.into());
+            let problem = self.diagnostic(Severity::Error, code, span, &message.into(), &help.into());
             self.problems.push(problem);
         }
+    }
+
+    /// Enough has been found; a check that is expensive may stop.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= MOST
     }
 
     /// An error that belongs to two places.
@@ -44,9 +51,10 @@ impl<'t> Reader<'t> {
         help: impl Into<String>,
         other: (Range<usize>, &str),
     ) {
-        self.error(code, span, message, help);
-        if let Some(problem) = self.problems.last_mut() {
+        if self.problems.len() < MOST {
+            let mut problem = self.diagnostic(Severity::Error, code, span, &message.into(), &help.into());
             problem.related = Some((other.0, other.1.to_owned()));
+            self.problems.push(problem);
         }
     }
 
@@ -57,8 +65,10 @@ impl<'t> Reader<'t> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let warning = self.diagnostic(Severity::Warning, code, span, message.into(), help.into());
-        self.warnings.push(warning);
+        if self.warnings.len() < MOST {
+            let warning = self.diagnostic(Severity::Warning, code, span, &message.into(), &help.into());
+            self.warnings.push(warning);
+        }
     }
 
     fn diagnostic(
@@ -66,16 +76,16 @@ impl<'t> Reader<'t> {
         severity: Severity,
         code: &'static str,
         span: Range<usize>,
-        message: String,
-        help: String,
+        message: &str,
+        help: &str,
     ) -> Diagnostic {
         let (line, column) = position(self.text, span.start);
         Diagnostic {
             severity,
             code,
-            message,
-            help,
-            file: self.file.to_owned(),
+            message: quoted(message),
+            help: quoted(help),
+            file: quoted(self.file),
             line,
             column,
             span,
@@ -87,7 +97,7 @@ impl<'t> Reader<'t> {
     pub fn keys(&mut self, table: &DeTable<'t>, what: &str, known: &[&str]) {
         for key in table.keys() {
             let name: &DeString<'_> = key.get_ref();
-            if !known.contains(&name.as_ref()) {
+            if !known.contains(&name.as_ref()) && !self.is_full() {
                 let help = match closest(name, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("{what} knows {}", known.join(", ")),
@@ -98,17 +108,14 @@ impl<'t> Reader<'t> {
     }
 
     pub fn wrong_type(&mut self, value: &Value<'t>, key: &str, wanted: &str, example: &str) {
-        let found = match value.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "an integer",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a boolean",
-            DeValue::Datetime(_) => "a date",
-            DeValue::Array(_) => "an array",
-            DeValue::Table(_) => "a table",
-        };
+        let found = kind(value);
         let help = format!("write {key} = {example}");
         self.error("wrong_type", value.span(), format!("`{key}` is {found}; it must be {wanted}"), help);
+    }
+
+    fn wrong_entry(&mut self, value: &Value<'t>, key: &str, example: &str) {
+        let message = format!("an entry of `{key}` is {}; it must be a string", kind(value));
+        self.error("wrong_type", value.span(), message, format!("write {key} = {example}"));
     }
 
     pub fn table<'v>(&mut self, value: &'v Value<'t>, key: &str, example: &str) -> Option<&'v DeTable<'t>> {
@@ -183,7 +190,7 @@ impl<'t> Reader<'t> {
         for value in self.array(table, key, example) {
             match value.get_ref().as_str() {
                 Some(text) => all.push((text.to_owned(), value.span())),
-                None => self.wrong_type(value, key, "an array of strings", example),
+                None => self.wrong_entry(value, key, example),
             }
         }
         all
@@ -230,9 +237,27 @@ impl<'t> Reader<'t> {
     }
 }
 
+fn kind(value: &Value<'_>) -> &'static str {
+    match value.get_ref() {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
 /// The known name that was probably meant.
 pub fn closest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    // The distance costs the product of both lengths, and both come from input; no name is longer than a label.
+    if name.len() > 64 {
+        return None;
+    }
     known
+        .filter(|one| one.len() <= 64)
+        .take(10_000)
         .map(|one| (strsim::damerau_levenshtein(name, one), one))
         .filter(|(distance, one)| {
             *distance <= (one.len() / 3).max(1) || one.starts_with(name) && name.len() >= 3

@@ -104,7 +104,7 @@ pub fn schema() -> Value {
                             "http": { "type": "string", "pattern": "^/" }, "tcp": { "type": "boolean" },
                             "port": { "type": "integer", "minimum": 1, "maximum": 65535 },
                             "interval": { "$ref": "#/$defs/duration", "default": "2s" },
-                            "timeout": { "$ref": "#/$defs/duration", "default": "2s" },
+                            "timeout": { "$ref": "#/$defs/duration", "default": "1s" },
                             "healthy_after": { "type": "integer", "minimum": 1, "maximum": 100, "default": 1 }
                         },
                         "oneOf": [{ "required": ["http"] }, { "required": ["tcp"] }]
