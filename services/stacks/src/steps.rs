@@ -163,8 +163,9 @@ pub fn build<'a>(input: Input<'a>, diff: &'a Diff<'a>, begun: &'a BTreeSet<Strin
 /// Steps that touch machines of the wanted groups.
 #[derive(Default)]
 struct Touching<'a> {
-    /// Replacements of each group, by its index.
-    replaced: HashMap<usize, Vec<usize>>,
+    /// What must stand before any machine of a group goes, by the group's index: what is added, replaced or waited for. Not
+    /// what is only updated: a machine that does not start must not keep a cluster from shrinking.
+    before_going: HashMap<usize, Vec<usize>>,
     /// Replacements that leave a network or an image behind.
     leaving: Vec<(usize, &'a Machine)>,
 }
@@ -281,6 +282,7 @@ impl<'a> Builder<'a> {
         let base = self.base(group);
         let mut joined = base.clone();
         let mut spares = Vec::new();
+        let mut before_going = Vec::new();
         let mut replace: Vec<&Item<'_, Group, Machine>> = Vec::new();
         for item in items {
             let (work, action) = match item.verb {
@@ -291,11 +293,16 @@ impl<'a> Builder<'a> {
                 }
                 Verb::Update | Verb::Delete => (Work::MachineUpdate, "update"),
             };
-            spares.push(self.push(work, item.name, action, Some(index), base.clone()));
+            let step = self.push(work, item.name, action, Some(index), base.clone());
+            if item.verb == Verb::Create {
+                before_going.push(step);
+            }
+            spares.push(step);
         }
         let additions = items.iter().any(|item| item.verb == Verb::Create);
         let waits = self.waits(index, group, items, actual, !replace.is_empty());
         let waited = !waits.is_empty();
+        before_going.extend(&waits);
         spares.extend(waits);
         if !replace.is_empty() {
             // What is down anyway goes first: it costs nothing, and shows whether the new configuration works.
@@ -329,8 +336,9 @@ impl<'a> Builder<'a> {
                 self.push(Work::SurgeEnd, &name, "delete", Some(index), after);
             }
             joined.extend(&replaced);
-            touching.replaced.insert(index, replaced);
+            before_going.extend(replaced);
         }
+        touching.before_going.insert(index, before_going);
         joined.extend(&spares);
         if let Some(gate) = self.gates.get(index).copied().and_then(|gate| self.steps.get_mut(gate)) {
             gate.after = joined;
@@ -416,8 +424,8 @@ impl<'a> Builder<'a> {
             let Some(found) = item.actual else { continue };
             let group = found.group.as_deref().unwrap_or("");
             let mut after: Vec<usize> = led_to.get(group).cloned().unwrap_or_default();
-            if let Some(replaced) = index_of.get(group).and_then(|index| touching.replaced.get(index)) {
-                after.extend(replaced);
+            if let Some(held) = index_of.get(group).and_then(|index| touching.before_going.get(index)) {
+                after.extend(held);
             }
             let step = self.push(Work::MachineDelete, item.name, "delete", None, after);
             by_group.entry(group).or_default().push(step);

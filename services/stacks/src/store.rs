@@ -12,9 +12,8 @@ impl<'c, E: sqlx::Executor<'c, Database = sqlx::Any>> Reads<'c> for E {}
 
 /// The schema. That one apply of a project runs at a time is the database's to keep (`apply_running`): two requests at once
 /// must not both see that none runs.
-#[expect(clippy::indexing_slicing, reason = "a constant: the compiler checks it")]
 pub const MIGRATIONS: &[Migration] = &[
-    hafen_work::MIGRATIONS[0],
+    hafen_work::MIGRATION,
     Migration {
         name: "20261124_stacks",
         sql: "CREATE TABLE stack (project TEXT PRIMARY KEY, serial BIGINT NOT NULL, source TEXT NOT NULL, applied TEXT NOT NULL, owned TEXT NOT NULL, apply TEXT NOT NULL, ended BIGINT NOT NULL, updated_at BIGINT NOT NULL);

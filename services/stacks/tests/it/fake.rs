@@ -50,6 +50,11 @@ pub struct World {
     pub fewest: BTreeMap<String, usize>,
     /// A build of the same source gives another digest: as if the mirror had newer packages.
     pub mirror: u64,
+    /// Stand still so many calls after this entry of the log: `(entry, calls)`.
+    pub freeze: Option<(String, u64)>,
+    freeze_at: Option<u64>,
+    /// How many times longer everything takes.
+    pub slow: u32,
     answers: BTreeMap<String, String>,
     /// Looks until a transient state ends.
     patience: BTreeMap<String, u32>,
@@ -61,6 +66,7 @@ pub struct Fake {
     world: Arc<Mutex<World>>,
     random: Arc<SeededRandom>,
     dead: watch::Sender<bool>,
+    frozen: watch::Sender<bool>,
 }
 
 impl Fake {
@@ -69,6 +75,7 @@ impl Fake {
             world: Arc::default(),
             random: Arc::new(SeededRandom::new(7)),
             dead: watch::Sender::new(false),
+            frozen: watch::Sender::new(false),
         }
     }
 
@@ -88,6 +95,20 @@ impl Fake {
         self.dead.send_replace(false);
     }
 
+    /// Ends when the world stands still.
+    pub async fn froze(&self) {
+        self.frozen.subscribe().wait_for(|frozen| *frozen).await.unwrap();
+    }
+
+    pub fn thaw(&self) {
+        {
+            let mut world = self.world();
+            world.freeze = None;
+            world.freeze_at = None;
+        }
+        self.frozen.send_replace(false);
+    }
+
     pub fn watch_group(&self, group: &str) {
         let mut world = self.world();
         let now = world.healthy(group);
@@ -100,6 +121,14 @@ impl Fake {
 
     /// One call: maybe the caller dies here.
     async fn call<T: Send>(&self, act: impl FnOnce(&mut World) -> Result<T> + Send) -> Result<T> {
+        let stands_still = {
+            let world = self.world();
+            world.freeze_at.is_some_and(|at| world.calls >= at)
+        };
+        if stands_still {
+            self.frozen.send_replace(true);
+            self.frozen.subscribe().wait_for(|frozen| !*frozen).await.unwrap();
+        }
         let (dies, answer) = {
             let mut world = self.world();
             world.calls += 1;
@@ -127,6 +156,11 @@ impl Fake {
             }
             let answer = act(world);
             if answer.is_ok() {
+                if let Some((entry, calls)) = &world.freeze
+                    && *entry == what
+                {
+                    world.freeze_at = Some(world.calls + calls);
+                }
                 world.log.push(what);
             }
             world.measure();
@@ -167,6 +201,7 @@ impl World {
     }
 
     fn wait(&mut self, what: &str, looks: u32) -> bool {
+        let looks = looks * self.slow.max(1);
         let left = self.patience.entry(what.to_owned()).or_insert(looks);
         if *left == 0 {
             self.patience.remove(what);
@@ -245,13 +280,11 @@ impl World {
                 }
             }
             MachineState::Started => {
-                let well = data.as_deref() != Some(SICK);
+                let well = data.as_deref() != Some(SICK) && (machine.healthy || self.wait(&format!("h{name}"), 1));
                 let machine = self.machines.get_mut(name).unwrap();
                 machine.observed_generation = machine.generation;
                 machine.healthy = well || machine.health.is_none();
-                if !machine.healthy {
-                    machine.reason = "GET / answers 502".into();
-                }
+                machine.reason = if machine.healthy { String::new() } else { "GET / answers 502".into() };
             }
             MachineState::Stopping => {
                 let machine = self.machines.get_mut(name).unwrap();

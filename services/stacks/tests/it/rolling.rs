@@ -160,17 +160,11 @@ async fn a_roll_that_is_cancelled_takes_its_surge_along_and_goes_on_when_applied
             let mut new = hello(12);
             new.group("web").cpus = cpus;
             service.fake.watch_group("web");
-            service.fake.world().log.clear();
+            service.fake.world().freeze = Some(((*until).to_owned(), late));
             let apply = service.begin(service.plan(&new).await).await.unwrap();
-            let begun = |service: &Service| service.fake.world().log.iter().any(|line| line == until);
-            while !begun(&service) {
-                tokio::task::yield_now().await;
-            }
-            let calls = service.fake.world().calls;
-            while service.fake.world().calls < calls + late {
-                tokio::task::yield_now().await;
-            }
+            service.fake.froze().await;
             service.stacks.apply_cancel("hello", &apply.id.to_string()).await.unwrap();
+            service.fake.thaw();
             let ended = service.end(&apply).await;
             let shown = format!("{call} {late}: {:#?}", lines(&ended));
             assert_eq!(ended.status, "cancelled", "{shown}");
