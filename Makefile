@@ -16,12 +16,11 @@ demo: packages ## Build, start the platform, apply examples/hello, check it
 
 test: packages ## Run every test
 	cargo test --workspace --locked
-	e2e/run
 
 lint: tools ## Format, lints, licences, advisories, unused dependencies, house rules
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo deny --log-level error check
+	scripts/audit
 	cargo machete
 	scripts/house
 

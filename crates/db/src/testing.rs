@@ -59,6 +59,7 @@ struct Cluster {
 /// One cluster for all test processes of a run would need a lock; one per process needs none. nextest runs each test in
 /// a process of its own, so the data folder is a copy of a template made once by initdb.
 #[expect(clippy::expect_used, reason = "test support")]
+#[expect(clippy::zombie_processes, reason = "the shell outlives this process: it cleans up after it")]
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {

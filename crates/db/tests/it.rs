@@ -1,6 +1,4 @@
 //! Both databases behave alike.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use hafen_db::{Db, Migration, is_unique_violation, sqlx, testing};
 use sqlx::Row as _;
 

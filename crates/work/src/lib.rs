@@ -17,11 +17,11 @@ pub use runner::{Next, Reconciler, Runner, Wake};
 use hafen_db::Migration;
 
 /// The tables of this crate; every service puts them before its own.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATION: Migration = Migration {
     name: "20261124_work",
     sql: "CREATE TABLE event_counter (id BIGINT PRIMARY KEY, seq BIGINT NOT NULL);
 INSERT INTO event_counter (id, seq) VALUES (1, 0);
 CREATE TABLE event (seq BIGINT PRIMARY KEY, at BIGINT NOT NULL, project TEXT NOT NULL, kind TEXT NOT NULL, object TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL);
 CREATE TABLE once (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, answer TEXT NOT NULL, at BIGINT NOT NULL);
 ",
-}];
+};

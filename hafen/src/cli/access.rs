@@ -14,7 +14,7 @@ use hafen_client::{ByteStream, Client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::context::Context;
+use super::context::{Context, client};
 
 #[derive(Debug, Args)]
 pub struct SshArgs {
@@ -40,9 +40,9 @@ pub struct ConsoleArgs {
 
 #[derive(Debug, Args)]
 pub struct CpArgs {
-    /// File, or NAME:/path.
+    /// File, or `NAME:/path`.
     source: String,
-    /// File, or NAME:/path.
+    /// File, or `NAME:/path`.
     target: String,
 }
 
@@ -66,14 +66,14 @@ async fn resolve(context: &Context, client: &Client, name: &str) -> Result<(Stri
 }
 
 pub async fn dial(context: &Context, args: DialArgs) -> Result<()> {
-    let client = context.client()?;
+    let client = client()?;
     let (project, machine) = resolve(context, &client, &args.name).await?;
     let stream = client.machine_dial(&project, &machine, args.port).await?;
     carry(stream, |_| false).await
 }
 
 pub async fn console(context: &Context, args: ConsoleArgs) -> Result<()> {
-    let client = context.client()?;
+    let client = client()?;
     let (project, machine) = resolve(context, &client, &args.name).await?;
     let stream = client.machine_console(&project, &machine).await?;
     eprintln!("Connected to the serial console of {machine}; Ctrl-] leaves.");
@@ -207,7 +207,7 @@ fn quote(path: &Path) -> String {
 }
 
 pub async fn ssh(context: &Context, args: SshArgs) -> Result<u8> {
-    let client = context.client()?;
+    let client = client()?;
     let (project, machine) = resolve(context, &client, &args.name).await?;
     let session = session(&client, &project).await?;
     let mut command = Command::new("ssh");
@@ -219,7 +219,7 @@ pub async fn ssh(context: &Context, args: SshArgs) -> Result<u8> {
 }
 
 pub async fn copy(context: &Context, args: CpArgs) -> Result<u8> {
-    let client = context.client()?;
+    let client = client()?;
     let remote = [&args.source, &args.target].into_iter().find_map(|one| one.split_once(':'));
     let Some((name, _)) = remote else {
         return Err(Error::invalid("neither side names a machine: write NAME:/path"));

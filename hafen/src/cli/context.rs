@@ -17,10 +17,6 @@ impl Context {
         Self { project: project.filter(|project| !project.is_empty()), json }
     }
 
-    pub fn client(&self) -> Result<Client> {
-        Home::find()?.client()
-    }
-
     /// The project meant: named, or that of ./hafen.toml, or the only one.
     pub async fn project(&self, client: &Client) -> Result<String> {
         if let Some(project) = &self.project {
@@ -55,6 +51,11 @@ fn project_of_manifest(path: &Path) -> Option<String> {
     let value = line.split_once('=')?.1.trim();
     let name: String = value.trim_start_matches('"').chars().take_while(|c| *c != '"').collect();
     Some(name).filter(|name| !name.is_empty())
+}
+
+/// A client of the running platform.
+pub fn client() -> Result<Client> {
+    Home::find()?.client()
 }
 
 /// A key that makes one command act once, even when its request is sent again.

@@ -8,7 +8,7 @@ use hafen_client::Client;
 use hafen_client::wire::Event;
 use http_body_util::BodyExt as _;
 
-use super::context::Context;
+use super::context::{Context, client};
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ fn print(context: &Context, event: &Event) -> Result<()> {
 }
 
 pub async fn run(context: &Context, args: EventsArgs) -> Result<()> {
-    let client = context.client()?;
+    let client = client()?;
     let mut position = args.after;
     let mut all = Vec::new();
     loop {

@@ -8,7 +8,7 @@ use hafen_client::Client;
 use hafen_client::wire::{Image, ImageCreate, ImageGc, ImageSource, OperationStatus};
 use hafen_manifest::format_size;
 
-use super::context::{Context, fresh_key};
+use super::context::{Context, client, fresh_key};
 use super::show::wait_operation;
 use crate::output;
 
@@ -38,7 +38,7 @@ pub enum ImageCommand {
 }
 
 pub async fn run(context: &Context, command: ImageCommand) -> Result<()> {
-    let client = context.client()?;
+    let client = client()?;
     match command {
         ImageCommand::Gc { dry_run } => {
             let report = client.image_gc(&ImageGc { dry_run }).await?;

@@ -9,7 +9,7 @@ use hafen_client::Client;
 use hafen_client::wire::{Machine, MachineCreate, MachineResize, MachineSpec, SnapshotCreate};
 use hafen_manifest::{format_size, parse_size};
 
-use super::context::{Context, fresh_key};
+use super::context::{Context, client, fresh_key};
 use super::show::wait_operation;
 use crate::output;
 
@@ -121,7 +121,7 @@ fn pairs(all: &[String]) -> Result<BTreeMap<String, String>> {
 }
 
 pub async fn run(context: &Context, command: MachineCommand) -> Result<()> {
-    let client = context.client()?;
+    let client = client()?;
     let project = context.project(&client).await?;
     match command {
         MachineCommand::List { group, metadata } => {
@@ -132,7 +132,11 @@ pub async fn run(context: &Context, command: MachineCommand) -> Result<()> {
             let query: Vec<String> = group.into_iter().chain(metadata).collect();
             let path = format!("/api/v1/projects/{project}/machines?{}", query.join("&"));
             let machines: Vec<Machine> = client.list_all(path.trim_end_matches('?')).await?;
-            if context.json { output::json_list(&machines) } else { list(&machines) }
+            if context.json {
+                return output::json_list(&machines);
+            }
+            list(&machines);
+            Ok(())
         }
         MachineCommand::Show { name } => show(context, &client.machine_get(&project, &name).await?),
         MachineCommand::Create(args) => create(context, &client, &project, args).await,
@@ -183,7 +187,7 @@ fn encode(value: &str) -> String {
     })
 }
 
-fn list(machines: &[Machine]) -> Result<()> {
+fn list(machines: &[Machine]) {
     let rows: Vec<_> = machines
         .iter()
         .map(|m| {
@@ -199,7 +203,6 @@ fn list(machines: &[Machine]) -> Result<()> {
         })
         .collect();
     output::table(&["NAME", "STATE", "HEALTH", "ADDRESS", "IMAGE", "REASON"], &rows);
-    Ok(())
 }
 
 fn show(context: &Context, machine: &Machine) -> Result<()> {

@@ -64,7 +64,7 @@ enum Command {
     Dial(access::DialArgs),
     /// The serial console of a machine; Ctrl-] leaves.
     Console(access::ConsoleArgs),
-    /// Copy files from and to machines (NAME:/path).
+    /// Copy files from and to machines (`NAME:/path`).
     Cp(access::CpArgs),
     /// What this host can do, what is missing, and what mends it.
     Doctor,

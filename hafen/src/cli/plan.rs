@@ -14,7 +14,7 @@ use hafen_client::Client;
 use hafen_client::wire::{Apply, ApplyCreate, Plan, PlanAction, PlanCreate, ResourceChange, StackSource};
 use serde_json::Value;
 
-use super::context::{Context, fresh_key};
+use super::context::{Context, client, fresh_key};
 use crate::output::{self, line, paint};
 use crate::problems::manifest_error;
 
@@ -107,7 +107,7 @@ async fn make_plan(client: &Client, file: &Path, destroy: bool) -> Result<Plan> 
 pub async fn plan(context: &Context, args: PlanArgs) -> Result<u8> {
     // A wrong manifest is told before anything else is asked for.
     let (source, project) = load(&args.file)?;
-    let client = context.client()?;
+    let client = client()?;
     let plan = client.plan_create(&project, &PlanCreate { source, destroy: false }).await?;
     if let Some(path) = &args.out {
         save(path, &plan)?;
@@ -153,10 +153,10 @@ pub async fn apply(context: &Context, args: ApplyArgs) -> Result<u8> {
     } else {
         // A wrong manifest is told before anything else is asked for.
         load(&args.file)?;
-        let plan = make_plan(&context.client()?, &args.file, false).await?;
+        let plan = make_plan(&client()?, &args.file, false).await?;
         (plan, args.file.parent().map(Path::to_path_buf))
     };
-    let client = context.client()?;
+    let client = client()?;
     if !context.json {
         print_plan(&plan);
     }
@@ -170,7 +170,7 @@ pub async fn apply(context: &Context, args: ApplyArgs) -> Result<u8> {
 }
 
 pub async fn destroy(context: &Context, args: DestroyArgs) -> Result<u8> {
-    let client = context.client()?;
+    let client = client()?;
     // Without a manifest beside us, the end of a project needs only its name.
     let plan = match context.named_project() {
         Some(project) => {
@@ -186,7 +186,7 @@ pub async fn destroy(context: &Context, args: DestroyArgs) -> Result<u8> {
 }
 
 pub async fn drift(context: &Context) -> Result<u8> {
-    let client = context.client()?;
+    let client = client()?;
     let project = context.project(&client).await?;
     let drift = client.drift_get(&project).await?;
     if context.json {

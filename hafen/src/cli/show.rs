@@ -6,11 +6,11 @@ use clap::Subcommand;
 use hafen_base::{ErrorKind, Result};
 use hafen_client::wire::{Egress, Operation, OperationStatus};
 
-use super::context::Context;
+use super::context::{Context, client};
 use crate::output;
 
 pub async fn status(context: &Context) -> Result<()> {
-    let status = context.client()?.status().await?;
+    let status = client()?.status().await?;
     if context.json {
         return output::json(&status);
     }
@@ -42,7 +42,7 @@ fn egress(egress: &Egress) -> String {
 }
 
 pub async fn network(context: &Context, command: NetworkCommand) -> Result<()> {
-    let client = context.client()?;
+    let client = client()?;
     let project = context.project(&client).await?;
     let networks = match command {
         NetworkCommand::List => client.network_list(&project).await?,
@@ -81,7 +81,7 @@ pub enum OperationCommand {
 }
 
 pub async fn operation(context: &Context, command: OperationCommand) -> Result<u8> {
-    let client = context.client()?;
+    let client = client()?;
     let operation = match command {
         OperationCommand::List => {
             let operations = client.operation_list().await?;

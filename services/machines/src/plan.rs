@@ -93,7 +93,8 @@ pub fn decide(row: &MachineRow, sight: Option<&Sight>, needs: &Needs, now: Times
     let restart = row.restart_wanted > row.restart_seen;
     match (&sight.power, row.wanted) {
         (Power::HalfMade, _) | (_, WantedState::Destroyed) => Action::Nothing,
-        (Power::Running(_) | Power::Starting, WantedState::Stopped) => {
+        // Stop also tidies up after a death, so that it reads stopped from now on.
+        (Power::Running(_) | Power::Starting | Power::Dead(_), WantedState::Stopped) => {
             enter(row, MachineState::Stopping, Action::Stop)
         }
         (Power::Running(_) | Power::Starting, WantedState::Started) if restart => {
@@ -105,7 +106,7 @@ pub fn decide(row: &MachineRow, sight: Option<&Sight>, needs: &Needs, now: Times
                 && row.boot_id == running.boot_id;
             if known { Action::Nothing } else { Action::RecordStarted(running.clone()) }
         }
-        (Power::Starting, WantedState::Started) => enter(row, transient, Action::Start),
+        (Power::Starting | Power::Stopped, WantedState::Started) => enter(row, transient, Action::Start),
         (Power::Dead(reason), WantedState::Started) if row.state == MachineState::Started => {
             Action::RecordDeath { reason: reason.clone(), wait: restart_backoff(row.restarts + 1) }
         }
@@ -117,9 +118,6 @@ pub fn decide(row: &MachineRow, sight: Option<&Sight>, needs: &Needs, now: Times
                 enter(row, transient, Action::Start)
             }
         }
-        // Stop also tidies up after a death, so that it reads stopped from now on.
-        (Power::Dead(_), WantedState::Stopped) => enter(row, MachineState::Stopping, Action::Stop),
-        (Power::Stopped, WantedState::Started) => enter(row, transient, Action::Start),
         (Power::Stopped, WantedState::Stopped) => {
             if row.state == MachineState::Stopped && row.observed_generation == row.generation {
                 Action::Nothing

@@ -25,7 +25,7 @@ struct Change<'a> {
 }
 
 enum Begin<'a> {
-    Answered(Machine),
+    Answered(Box<Machine>),
     New(Box<Change<'a>>),
 }
 
@@ -310,7 +310,7 @@ impl Machines {
         repeat: Option<&'a Once>,
     ) -> Result<Begin<'a>> {
         let mut once = match OnceTx::begin(&self.0.db, repeat).await? {
-            Begun::Answered(machine) => return Ok(Begin::Answered(machine)),
+            Begun::Answered(machine) => return Ok(Begin::Answered(Box::new(machine))),
             Begun::New(once) => once,
         };
         let row = self.machine_for_change(&mut once.tx, project, name, guard).await?;
@@ -371,7 +371,7 @@ impl Machines {
         repeat: Option<&Once>,
     ) -> Result<Machine> {
         let mut change = match self.change_begin(project, name, guard, repeat).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let row = &mut change.row;
@@ -392,7 +392,7 @@ impl Machines {
         repeat: Option<&Once>,
     ) -> Result<Machine> {
         let mut change = match self.change_begin(project, name, guard, repeat).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let row = &mut change.row;
@@ -414,7 +414,7 @@ impl Machines {
         repeat: Option<&Once>,
     ) -> Result<Machine> {
         let mut change = match self.change_begin(project, name, guard, repeat).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let row = &mut change.row;
@@ -435,7 +435,7 @@ impl Machines {
         repeat: Option<&Once>,
     ) -> Result<Machine> {
         let mut change = match self.change_begin(project, name, guard, repeat).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let (row, tx) = (&mut change.row, &mut change.once.tx);
@@ -467,7 +467,7 @@ impl Machines {
         check_sizes(&mut problems, "", body.cpus, body.memory, body.disk);
         problems.finish()?;
         let mut change = match self.change_begin(project, name, guard, repeat).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let (row, tx) = (&mut change.row, &mut change.once.tx);
@@ -506,7 +506,7 @@ impl Machines {
         check_around(&mut problems, body.group.as_deref(), &body.metadata, body.health.as_ref());
         problems.finish()?;
         let mut change = match self.change_begin(project, name, guard, None).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let (row, tx) = (&mut change.row, &mut change.once.tx);
@@ -560,7 +560,7 @@ impl Machines {
         check_around(&mut problems, None, body.metadata.as_ref().unwrap_or(&empty), body.health.as_ref());
         problems.finish()?;
         let mut change = match self.change_begin(project, name, guard, None).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let row = &mut change.row;
@@ -579,7 +579,7 @@ impl Machines {
 
     pub async fn machine_delete(&self, project: &str, name: &str, guard: &Guard<'_>) -> Result<Machine> {
         let mut change = match self.change_begin(project, name, guard, None).await? {
-            Begin::Answered(machine) => return Ok(machine),
+            Begin::Answered(machine) => return Ok(*machine),
             Begin::New(change) => change,
         };
         let row = &mut change.row;

@@ -109,11 +109,11 @@ impl Engine for Sim {
     }
 
     async fn machine_list(&self) -> Result<Vec<Sight>> {
-        Ok(self.world.machines(|machine| machine.sight()))
+        Ok(self.world.machines(SimMachine::sight))
     }
 
     async fn machine_see(&self, id: MachineId) -> Result<Option<Sight>> {
-        Ok(self.world.machine(id).map(|machine| machine.sight()))
+        Ok(self.world.machine(id).as_ref().map(SimMachine::sight))
     }
 
     async fn machine_create(&self, config: &MachineConfig) -> Result<()> {

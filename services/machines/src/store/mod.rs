@@ -49,7 +49,7 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String> {
 
 /// The schema. Optional texts are empty, not null; flags are 0 and 1; times are UTC microseconds.
 pub const MIGRATIONS: &[Migration] = &[
-    hafen_work::MIGRATIONS[0],
+    hafen_work::MIGRATION,
     Migration {
         name: "20261124_machines",
         sql: "CREATE TABLE project (name TEXT PRIMARY KEY, quota_machines BIGINT NOT NULL, quota_cpus BIGINT NOT NULL, quota_memory BIGINT NOT NULL, quota_disk BIGINT NOT NULL, used_machines BIGINT NOT NULL, used_cpus BIGINT NOT NULL, used_memory BIGINT NOT NULL, used_disk BIGINT NOT NULL, generation BIGINT NOT NULL, created_at BIGINT NOT NULL);

@@ -1,0 +1,7 @@
+//! The whole product as its users run it: the real binary, its command line, a platform that gets killed.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod documents;
+mod kill;
+mod platform;
+mod walk;
