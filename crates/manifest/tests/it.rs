@@ -1,5 +1,5 @@
 //! The manifest as its authors meet it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "tests")]
 
 use hafen_manifest::{parse, render, schema, source_names};
 use proptest::prelude::*;
