@@ -1,5 +1,11 @@
 //! The manifest as its authors meet it.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "tests"
+)]
 
 use hafen_manifest::{parse, render, schema, source_names};
 use proptest::prelude::*;
@@ -177,7 +183,7 @@ fn a_hostile_manifest_costs_little_and_shows_little() {
         format!("a = {}", "{a = ".repeat(100_000)),
         format!("project = \"p\"\n{subnets}"),
         format!("project = \"p\"\n{chain}"),
-        format!("project = \"p\" # \u{1b}[2J\u{202e}\n = \u{1b}\n"),
+        "project = \"p\" # \u{1b}[2J\u{202e}\n = \u{1b}\n".to_owned(),
         (0..100_000).map(|n| format!("k{n} = 1\n")).collect(),
     ] {
         let start = std::time::Instant::now();
