@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint bench tools packages openapi fmt
+.PHONY: help demo test lint tools packages openapi fmt
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -27,9 +27,6 @@ lint: tools ## Format, lints, licences, advisories, unused dependencies, house r
 tools: ## Install the tools that lint needs
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	@command -v cargo-machete >/dev/null || cargo install --locked cargo-machete
-
-bench: ## Measure; prints a table and writes bench/results
-	@bench/run
 
 openapi: ## Write the committed OpenAPI document, JSON Schema and command reference anew
 	HAFEN_UPDATE=1 cargo test --workspace --locked committed
