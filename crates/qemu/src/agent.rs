@@ -259,12 +259,7 @@ impl Agent {
     }
 
     /// Waits for the answer to a numbered message; answers to others are dropped.
-    pub(crate) async fn answer(
-        &mut self,
-        verb: &str,
-        number: u64,
-        deadline: Instant,
-    ) -> Result<Facts> {
+    pub(crate) async fn answer(&mut self, verb: &str, number: u64, deadline: Instant) -> Result<Facts> {
         loop {
             let (answer, fields) = self.next(Some(number), deadline).await?;
             if answer == "error" {
@@ -283,10 +278,7 @@ impl Agent {
         let mut open: Option<(String, u64, BTreeMap<String, Vec<u8>>)> = None;
         loop {
             let Some(line) = self.lines.next(deadline).await? else {
-                return Err(Error::Qemu {
-                    what: "closed the agent's channel".into(),
-                    tail: String::new(),
-                });
+                return Err(Error::Qemu { what: "closed the agent's channel".into(), tail: String::new() });
             };
             let line = String::from_utf8(line).unwrap_or_default();
             if let Some((verb, number)) = opening(&line) {
@@ -345,10 +337,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.bytes().all(|b| b.is_ascii_hexdigit()) || !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
 }
 
 #[cfg(test)]

@@ -38,9 +38,14 @@ pub struct CommandSpec {
 pub(crate) enum Start {
     Cold,
     /// Booted in order to be captured: memory is this file.
-    Template { memory: PathBuf },
+    Template {
+        memory: PathBuf,
+    },
     /// Waits for device state; memory is a private view of this file.
-    Resume { memory: PathBuf, readonly: bool },
+    Resume {
+        memory: PathBuf,
+        readonly: bool,
+    },
 }
 
 /// Bump when devices or kernel arguments change: older templates are then rebuilt.
@@ -86,10 +91,8 @@ fn machine(args: &mut Args, host: &Host, spec: &Spec, dir: &Path, start: &Start)
     let size = format!("id=ram,size={}", spec.memory);
     match start {
         Start::Cold => args.pair("-object", format!("memory-backend-ram,{size}")),
-        Start::Template { memory } => args.pair_os(
-            "-object",
-            with_path(&format!("memory-backend-file,{size},share=on,mem-path="), memory),
-        ),
+        Start::Template { memory } => args
+            .pair_os("-object", with_path(&format!("memory-backend-file,{size},share=on,mem-path="), memory)),
         Start::Resume { memory, readonly } => {
             let access = if *readonly { ",readonly=on,rom=off" } else { "" };
             args.pair_os(
@@ -116,10 +119,7 @@ fn boot(args: &mut Args, host: &Host, spec: &Spec, start: &Start) {
         Boot::Firmware { uefi: false } => {}
         Boot::Firmware { uefi: true } => {
             let code = host.uefi_code.clone().unwrap_or_default();
-            args.pair_os(
-                "-drive",
-                with_path("if=pflash,format=raw,unit=0,readonly=on,file=", &code),
-            );
+            args.pair_os("-drive", with_path("if=pflash,format=raw,unit=0,readonly=on,file=", &code));
             args.pair("-drive", format!("if=pflash,format=raw,unit=1,file={UEFI_VARS}"));
         }
     }
@@ -178,11 +178,7 @@ fn network(args: &mut Args, spec: &Spec) {
                 text.push_str(",restrict=on");
             }
             for (from, port) in forward {
-                text.push_str(&format!(
-                    ",hostfwd=tcp:{}:{}-10.0.2.15:{port}",
-                    from.ip(),
-                    from.port()
-                ));
+                text = format!("{text},hostfwd=tcp:{}:{}-10.0.2.15:{port}", from.ip(), from.port());
             }
             args.pair("-netdev", text);
         }

@@ -50,11 +50,7 @@ pub(crate) struct InfoSnapshot {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a tool to its end and returns what it printed. Kills it when time is up.
-pub(crate) async fn tool_output(
-    mut command: Command,
-    patience: Duration,
-    about: &Path,
-) -> Result<String> {
+pub(crate) async fn tool_output(mut command: Command, patience: Duration, about: &Path) -> Result<String> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).kill_on_drop(true).env("LC_ALL", "C");
     let output = tokio::time::timeout(patience, command.output())
@@ -89,9 +85,7 @@ pub(crate) async fn overlay(
 
 /// Renames a finished image to its name, or removes what is left of a failed one.
 pub(crate) fn finish(new: &Path, path: &Path, made: Result<()>) -> Result<()> {
-    let done = made.and_then(|()| {
-        std::fs::rename(new, path).map_err(|e| Error::io("rename", path, e))
-    });
+    let done = made.and_then(|()| std::fs::rename(new, path).map_err(|e| Error::io("rename", path, e)));
     if done.is_err() {
         let _ = durable::remove_file(new);
     }

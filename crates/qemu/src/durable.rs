@@ -15,8 +15,7 @@ pub(crate) fn write(path: &Path, mode: u32, contents: &[u8]) -> Result<()> {
     let new = PathBuf::from(name);
     let made = (|| -> io::Result<()> {
         remove_file(&new)?;
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
         file.write_all(contents)?;
         file.sync_all()?;
         fs::rename(&new, path)

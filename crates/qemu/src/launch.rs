@@ -134,8 +134,7 @@ fn confine(pid: i32, cgroup: Option<&Path>) -> Result<()> {
 pub(crate) fn own(paths: &[PathBuf], user: Option<User>) -> Result<()> {
     let Some(User { uid, gid }) = user else { return Ok(()) };
     for path in paths.iter().filter(|path| path.exists()) {
-        std::os::unix::fs::lchown(path, Some(uid), Some(gid))
-            .map_err(|e| Error::io("give away", path, e))?;
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(|e| Error::io("give away", path, e))?;
     }
     Ok(())
 }

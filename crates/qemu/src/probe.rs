@@ -59,7 +59,9 @@ pub async fn accelerator(qemu: &Qemu) -> Accelerator {
     if !Path::new("/dev/kvm").exists() {
         return tcg(
             "/dev/kvm does not exist".into(),
-            Some("enable virtualization in the firmware (or nested virtualization), then: modprobe kvm_intel or kvm_amd"),
+            Some(
+                "enable virtualization in the firmware (or nested virtualization), then: modprobe kvm_intel or kvm_amd",
+            ),
         );
     }
     if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
@@ -69,19 +71,13 @@ pub async fn accelerator(qemu: &Qemu) -> Accelerator {
         );
     }
     match run(qemu, ["kvm", "host"], PATIENCE).await {
-        Ok(()) => {
-            Accelerator { kind: Kind::Kvm, reason: "a probe guest ran under KVM".into(), mend: None }
-        }
+        Ok(()) => Accelerator { kind: Kind::Kvm, reason: "a probe guest ran under KVM".into(), mend: None },
         Err(why) => tcg(format!("/dev/kvm opens, but {why}"), None),
     }
 }
 
 /// Runs the probe guest under an accelerator; says what happened if it did not run.
-async fn run(
-    qemu: &Qemu,
-    [accelerator, cpu]: [&str; 2],
-    patience: Duration,
-) -> Result<(), String> {
+async fn run(qemu: &Qemu, [accelerator, cpu]: [&str; 2], patience: Duration) -> Result<(), String> {
     let rom = Rom::write().map_err(|e| format!("the probe could not be written: {e}"))?;
     let mut command = Command::new(&qemu.program);
     command
@@ -119,11 +115,7 @@ impl Rom {
         let mut image = vec![0xf4_u8; 65536 - CODE.len()];
         image.extend_from_slice(CODE);
         let _ = std::fs::remove_file(&path);
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let rom = Self(path);
         file.write_all(&image)?;
         Ok(rom)

@@ -75,8 +75,8 @@ impl Process {
             deprecated,
             reason = "sound for an OwnedFd, which is never swapped or closed early; the new form is unsafe"
         )]
-        let watch = AsyncFd::with_interest(fd, Interest::READABLE)
-            .map_err(|e| Error::io("watch", "/proc", e))?;
+        let watch =
+            AsyncFd::with_interest(fd, Interest::READABLE).map_err(|e| Error::io("watch", "/proc", e))?;
         let _ = watch.readable().await.map_err(|e| Error::io("watch", "/proc", e))?;
         self.reap();
         Ok(())
@@ -128,10 +128,7 @@ mod tests {
         let process = Process::hold(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(!process.has_ended());
         process.kill();
-        tokio::time::timeout(std::time::Duration::from_secs(5), process.ended())
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(5), process.ended()).await.unwrap().unwrap();
         assert!(process.has_ended());
         let _ = child.wait();
     }

@@ -28,8 +28,7 @@ impl SocketDir {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         use rustix::fs::{Mode, OFlags};
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(dir, flags, Mode::empty())
-            .map_err(|e| Error::io("open", dir, e.into()))?;
+        let fd = rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| Error::io("open", dir, e.into()))?;
         Ok(Self { fd })
     }
 
@@ -87,10 +86,9 @@ impl Lines {
             let read = timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await;
             match read {
                 Err(_) => return Err(Error::timeout("an answer of the machine", Duration::ZERO)),
-                Ok(Ok(0)) => return Ok(None),
-                Ok(Ok(_)) => {}
                 // A socket whose process died says "reset" in place of an end.
-                Ok(Err(_)) => return Ok(None),
+                Ok(Ok(0) | Err(_)) => return Ok(None),
+                Ok(Ok(_)) => {}
             }
         }
     }
@@ -142,10 +140,7 @@ impl Qmp {
                 other => other,
             })?;
             let Some(line) = line else {
-                return Err(Error::Qemu {
-                    what: format!("ended during {command}"),
-                    tail: String::new(),
-                });
+                return Err(Error::Qemu { what: format!("ended during {command}"), tail: String::new() });
             };
             let answer: Value = serde_json::from_slice(&line).unwrap_or_default();
             if let Some(result) = answer.get("return") {

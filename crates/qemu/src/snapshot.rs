@@ -63,11 +63,8 @@ impl Vm {
             let seconds = u64::try_from(s.date_sec).unwrap_or(0);
             Duration::new(seconds, u32::try_from(s.date_nsec).unwrap_or(0).min(999_999_999))
         };
-        let mut list: Vec<Snapshot> = info
-            .snapshots
-            .iter()
-            .map(|s| Snapshot { name: s.name.clone(), made: time(s) })
-            .collect();
+        let mut list: Vec<Snapshot> =
+            info.snapshots.iter().map(|s| Snapshot { name: s.name.clone(), made: time(s) }).collect();
         list.sort_by_key(|s| s.made);
         Ok(list)
     }
@@ -79,10 +76,7 @@ impl Vm {
         let _lock = self.lock().await?;
         self.refuse_if_running("restored")?;
         if !self.snapshot_list().await?.iter().any(|s| s.name == name) {
-            return Err(Error::Invalid(format!(
-                "machine {} has no snapshot {name:?}",
-                self.spec.name
-            )));
+            return Err(Error::Invalid(format!("machine {} has no snapshot {name:?}", self.spec.name)));
         }
         disk::snapshot(self.img(), &self.disk_path(), "-a", name).await
     }

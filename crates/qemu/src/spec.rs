@@ -76,11 +76,8 @@ impl Spec {
         require((1..=256).contains(&self.cpus), || {
             format!("{} cpus: from 1 to 256 are possible", self.cpus)
         })?;
-        let memory_ok =
-            self.memory.is_multiple_of(MIB) && (64 * MIB..=(16 << 40)).contains(&self.memory);
-        require(memory_ok, || {
-            format!("memory of {} bytes: take whole MiB, at least 64", self.memory)
-        })?;
+        let memory_ok = self.memory.is_multiple_of(MIB) && (64 * MIB..=(16 << 40)).contains(&self.memory);
+        require(memory_ok, || format!("memory of {} bytes: take whole MiB, at least 64", self.memory))?;
         let disk_ok = self.disk.is_multiple_of(MIB) && (MIB..=(64 << 40)).contains(&self.disk);
         require(disk_ok, || format!("disk of {} bytes: take whole MiB, at least 1", self.disk))?;
         require(is_mac(&self.mac), || {
@@ -131,11 +128,7 @@ mod tests {
             disk: 4 << 30,
             image: "/images/a.qcow2".into(),
             image_format: Format::Qcow2,
-            boot: Boot::Kernel {
-                kernel: "/images/k".into(),
-                initrd: None,
-                root: "/dev/vda".into(),
-            },
+            boot: Boot::Kernel { kernel: "/images/k".into(), initrd: None, root: "/dev/vda".into() },
             net: Net::None,
             mac: "52:54:00:12:34:56".into(),
             machine_id: "0123456789abcdef0123456789abcdef".into(),
@@ -157,8 +150,7 @@ mod tests {
             ("machine id", |s| s.machine_id = "zz".into()),
             ("image", |s| s.image = "relative".into()),
             ("root", |s| {
-                s.boot =
-                    Boot::Kernel { kernel: "/k".into(), initrd: None, root: "a init=/x".into() };
+                s.boot = Boot::Kernel { kernel: "/k".into(), initrd: None, root: "a init=/x".into() };
             }),
         ];
         for (what, change) in refused {

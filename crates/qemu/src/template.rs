@@ -237,14 +237,7 @@ fn template_spec(spec: &Spec, key: &str) -> Spec {
     let part = |from: usize, to: usize| key.get(from..to).unwrap_or_default();
     Spec {
         name: "template".into(),
-        uuid: format!(
-            "{}-{}-4{}-8{}-{}",
-            part(0, 8),
-            part(8, 12),
-            part(12, 15),
-            part(15, 18),
-            part(18, 30)
-        ),
+        uuid: format!("{}-{}-4{}-8{}-{}", part(0, 8), part(8, 12), part(12, 15), part(15, 18), part(18, 30)),
         net: Net::None,
         mac: "52:54:00:00:00:01".into(),
         seed: None,
@@ -263,13 +256,7 @@ async fn clear(build: &Path, uuid: &str) -> Result<()> {
 }
 
 /// Boots, waits until the guest is quiet, and writes `ram`, `state` and `disk.qcow2`.
-async fn capture(
-    host: &Host,
-    spec: &Spec,
-    dir: &Path,
-    user: Option<User>,
-    deadline: Instant,
-) -> Result<()> {
+async fn capture(host: &Host, spec: &Spec, dir: &Path, user: Option<User>, deadline: Instant) -> Result<()> {
     fs::create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
     let memory = dir.join(RAM);
     let image = (&spec.image, spec.image_format);
@@ -300,8 +287,8 @@ async fn capture(
 async fn save(vm: &Vm, process: &Process, deadline: Instant) -> Result<()> {
     let sockets = SocketDir::open(&vm.dir)?;
     let socket = vm.dir.join(MIGRATION_SOCKET);
-    let listener = UnixListener::bind(sockets.path(MIGRATION_SOCKET))
-        .map_err(|e| Error::io("listen on", &socket, e))?;
+    let listener =
+        UnixListener::bind(sockets.path(MIGRATION_SOCKET)).map_err(|e| Error::io("listen on", &socket, e))?;
     // QEMU may run as another user; the directory is closed to all others.
     set_mode(&socket, 0o666)?;
     let mut qmp = vm.qmp(deadline, process).await?;
@@ -322,9 +309,7 @@ async fn save(vm: &Vm, process: &Process, deadline: Instant) -> Result<()> {
     durable::write(&vm.dir.join(STATE), 0o444, &state)?;
     // Ends QEMU after it has written back and closed the disk.
     let _ = qmp.run("quit", json!({})).await;
-    timeout_at(deadline, process.ended())
-        .await
-        .map_err(|_| Error::timeout("QEMU's end", Duration::ZERO))?
+    timeout_at(deadline, process.ended()).await.map_err(|_| Error::timeout("QEMU's end", Duration::ZERO))?
 }
 
 /// Syncs the files, takes away everybody's right to write and what only the build needed.
@@ -346,8 +331,7 @@ fn seal_files(dir: &Path) -> Result<()> {
         }
     }
     if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(dir, Some(0), Some(0))
-            .map_err(|e| Error::io("take back", dir, e))?;
+        std::os::unix::fs::chown(dir, Some(0), Some(0)).map_err(|e| Error::io("take back", dir, e))?;
     }
     set_mode(dir, 0o755)
 }
@@ -370,11 +354,7 @@ mod tests {
         let ram = File::create(dir.path().join(RAM)).unwrap();
         ram.set_len(8 << 20).unwrap();
         ram.write_all_at(b"here", 5 << 20).unwrap();
-        let template = Template {
-            dir: dir.path().into(),
-            key: "k".into(),
-            memory: Arc::default(),
-        };
+        let template = Template { dir: dir.path().into(), key: "k".into(), memory: Arc::default() };
         let mut copy = File::from(template.sealed().unwrap().try_clone().unwrap());
         let mut bytes = Vec::new();
         copy.seek(SeekFrom::Start(0)).unwrap();

@@ -50,13 +50,10 @@ impl Qemu {
         command.arg("--version");
         let text = disk::tool_output(command, Duration::from_secs(20), &program).await?;
         let build = text.lines().next().unwrap_or_default().to_owned();
-        let version = parse(&build).ok_or_else(|| {
-            Error::Invalid(format!("{} says no version: {build:?}", program.display()))
-        })?;
+        let version = parse(&build)
+            .ok_or_else(|| Error::Invalid(format!("{} says no version: {build:?}", program.display())))?;
         if version < OLDEST {
-            return Err(Error::Invalid(format!(
-                "QEMU {version} is too old; {OLDEST} or newer is needed"
-            )));
+            return Err(Error::Invalid(format!("QEMU {version} is too old; {OLDEST} or newer is needed")));
         }
         Ok(Self { program, img, version, build })
     }
@@ -91,11 +88,7 @@ fn is_program(path: &Path) -> bool {
 fn parse(line: &str) -> Option<Version> {
     let text = line.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
     let mut parts = text.split('.').map(|part| part.parse().ok());
-    Some(Version {
-        major: parts.next()??,
-        minor: parts.next()??,
-        micro: parts.next().flatten().unwrap_or(0),
-    })
+    Some(Version { major: parts.next()??, minor: parts.next()??, micro: parts.next().flatten().unwrap_or(0) })
 }
 
 #[cfg(test)]

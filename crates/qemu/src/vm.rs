@@ -20,8 +20,7 @@ use crate::launch::{self, Inherit};
 use crate::process::Process;
 use crate::qmp::{Qmp, SocketDir};
 use crate::{
-    Accelerator, Boot, Error, Facts, Identity, Launch, Net, Qemu, Result, Spec, Template, User,
-    disk, probe,
+    Accelerator, Boot, Error, Facts, Identity, Launch, Net, Qemu, Result, Spec, Template, User, disk, probe,
 };
 
 const SPEC: &str = "machine.json";
@@ -67,12 +66,19 @@ impl Host {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     Stopped,
-    Running { pid: i32 },
+    Running {
+        pid: i32,
+    },
     /// Alive but not executing: `state` is QEMU's word, such as `paused`, `io-error` (the host's
     /// disk is full), `internal-error`, `inmigrate`.
-    Halted { pid: i32, state: String },
+    Halted {
+        pid: i32,
+        state: String,
+    },
     /// The process lives and its monitor does not answer.
-    Silent { pid: i32 },
+    Silent {
+        pid: i32,
+    },
 }
 
 impl Status {
@@ -127,8 +133,8 @@ impl Vm {
     pub fn open(host: &Host, dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(SPEC);
         let Some(text) = durable::read(&path)? else { return Ok(None) };
-        let spec: Spec = serde_json::from_slice(&text)
-            .map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))?;
+        let spec: Spec =
+            serde_json::from_slice(&text).map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))?;
         spec.check()?;
         Ok(Some(Self::unsaved(host.clone(), dir.to_path_buf(), spec)))
     }
@@ -138,8 +144,7 @@ impl Vm {
     }
 
     fn save(&self) -> Result<()> {
-        let text = serde_json::to_vec_pretty(&self.spec)
-            .map_err(|e| Error::Invalid(e.to_string()))?;
+        let text = serde_json::to_vec_pretty(&self.spec).map_err(|e| Error::Invalid(e.to_string()))?;
         durable::write(&self.dir.join(SPEC), 0o644, &text)
     }
 
@@ -154,10 +159,8 @@ impl Vm {
         let Some(process) = self.process() else { return Status::Stopped };
         let pid = process.pid;
         let deadline = Instant::now() + Duration::from_secs(2);
-        let asked = timeout_at(deadline, async {
-            self.qmp(deadline, &process).await?.run_state().await
-        })
-        .await;
+        let asked =
+            timeout_at(deadline, async { self.qmp(deadline, &process).await?.run_state().await }).await;
         match asked {
             _ if process.has_ended() => Status::Stopped,
             Ok(Ok(state)) if state == "running" => Status::Running { pid },
@@ -202,10 +205,8 @@ impl Vm {
             qmp.run("migrate-incoming", json!({"uri": uri})).await?;
             qmp.migrated(deadline).await?;
             // The identity waits in the channel when the processor starts.
-            let (number, _) = tokio::try_join!(
-                agent.send_identity(identity, since, deadline),
-                qmp.run("cont", json!({}))
-            )?;
+            let (number, _) =
+                tokio::try_join!(agent.send_identity(identity, since, deadline), qmp.run("cont", json!({})))?;
             self.or_death(&process, agent.answer("identity", number, deadline)).await
         };
         self.settle(&process, resumed.await).await
@@ -376,8 +377,7 @@ impl Vm {
     }
 
     pub(crate) fn running(&self) -> Result<Process> {
-        self.process()
-            .ok_or_else(|| Error::Conflict(format!("machine {} is not running", self.spec.name)))
+        self.process().ok_or_else(|| Error::Conflict(format!("machine {} is not running", self.spec.name)))
     }
 
     pub(crate) fn refuse_if_running(&self, what: &str) -> Result<()> {
@@ -430,12 +430,7 @@ impl Vm {
     }
 
     /// Starts QEMU; what an earlier process left behind is removed first.
-    pub(crate) async fn spawn(
-        &self,
-        start: &Start,
-        launch: Launch,
-        inherit: Inherit,
-    ) -> Result<Process> {
+    pub(crate) async fn spawn(&self, start: &Start, launch: Launch, inherit: Inherit) -> Result<Process> {
         if self.spec.net == Net::Tap && launch.tap.is_none() && !matches!(start, Start::Template { .. }) {
             return Err(Error::Invalid("a machine on a tap needs the tap at launch".into()));
         }
@@ -490,9 +485,5 @@ impl Vm {
 /// Closed to everybody but its owner: sockets in it give full control of the machine.
 fn make_dir(dir: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| Error::io("create", dir, e))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| Error::io("create", dir, e))
 }

@@ -117,7 +117,6 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-
 /// Between two looks at something that somebody else changes.
 #[expect(clippy::disallowed_methods, reason = "polling another process")]
 pub fn pause() {

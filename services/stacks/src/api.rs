@@ -168,7 +168,10 @@ async fn apply_wait(
         (status = 200, description = "The stack", body = Stack, headers(("ETag" = String))),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn stack_get(State(stacks): State<Stacks>, Path(project): Path<String>) -> ApiResult<impl IntoResponse> {
+async fn stack_get(
+    State(stacks): State<Stacks>,
+    Path(project): Path<String>,
+) -> ApiResult<impl IntoResponse> {
     let stack = stacks.stack_view(&project).await?;
     Ok(Tagged(stack.serial, Json(stack)))
 }

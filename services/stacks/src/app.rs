@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hafen_base::{Error, ErrorKind, OperationId, Page, PageLimit, Result, check_label};
-use hafen_client::wire::{Apply, ApplyCreate, ApplyStep, Drift, Plan, PlanCreate, ResourceChange, Stack, StackSource};
+use hafen_client::wire::{
+    Apply, ApplyCreate, ApplyStep, Drift, Plan, PlanCreate, ResourceChange, Stack, StackSource,
+};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, NewEvent, Once, OnceTx};
 use serde_json::Value;
@@ -96,7 +98,12 @@ impl Stacks {
     }
 
     /// Accepts an apply of a plan: it is made anew, and must come out the same.
-    pub async fn apply_create(&self, project: &str, body: ApplyCreate, repeat: Option<&Once>) -> Result<Apply> {
+    pub async fn apply_create(
+        &self,
+        project: &str,
+        body: ApplyCreate,
+        repeat: Option<&Once>,
+    ) -> Result<Apply> {
         check_project(project)?;
         let asked = body.plan;
         if asked.format_version.split('.').next() != FORMAT_VERSION.split('.').next() {
@@ -198,7 +205,8 @@ impl Stacks {
         }
         let what = if asked.destroy { "the end of everything" } else { "changes" };
         let message = format!("apply {id} begins: {what}, {} steps", shown.len());
-        self.event(tx, &apply, "apply.started", message, serde_json::json!({ "counts": fresh.counts })).await?;
+        self.event(tx, &apply, "apply.started", message, serde_json::json!({ "counts": fresh.counts }))
+            .await?;
         Ok(id)
     }
 
@@ -312,7 +320,12 @@ impl Stacks {
     }
 }
 
-const fn request<'a>(wanted: &'a Wanted, memory: &'a Memory, reality: &'a Reality, destroy: bool) -> Request<'a> {
+const fn request<'a>(
+    wanted: &'a Wanted,
+    memory: &'a Memory,
+    reality: &'a Reality,
+    destroy: bool,
+) -> Request<'a> {
     Request {
         wanted,
         before: memory.before.as_ref(),
@@ -332,8 +345,7 @@ fn stale(why: &str) -> Error {
 /// The same resources with the same actions: the rest follows from source and reality, which are the same.
 fn same_changes(fresh: &[ResourceChange], asked: &[ResourceChange]) -> bool {
     fresh.len() == asked.len()
-        && fresh
-            .iter()
-            .zip(asked)
-            .all(|(fresh, asked)| fresh.address == asked.address && fresh.change.actions == asked.change.actions)
+        && fresh.iter().zip(asked).all(|(fresh, asked)| {
+            fresh.address == asked.address && fresh.change.actions == asked.change.actions
+        })
 }

@@ -91,8 +91,14 @@ fn networks<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
         input.reality.networks.iter().map(|network| (network.name.as_str(), network)).collect();
     for wanted in &input.wanted.networks {
         let name = wanted.name.as_str();
-        let mut item =
-            Item { name, verb: Verb::Create, wanted: Some(wanted), actual: None, fields: vec![], reason: None };
+        let mut item = Item {
+            name,
+            verb: Verb::Create,
+            wanted: Some(wanted),
+            actual: None,
+            fields: vec![],
+            reason: None,
+        };
         let Some(found) = actual.get(name).filter(|found| found.state != "destroying") else {
             diff.networks.push(item);
             continue;
@@ -136,8 +142,14 @@ const fn unwanted<'a, W, A>(name: &'a str, actual: &'a A) -> Item<'a, W, A> {
 fn images<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
     for wanted in &input.wanted.images {
         let name = wanted.name.as_str();
-        let mut item =
-            Item { name, verb: Verb::Create, wanted: Some(wanted), actual: None, fields: vec![], reason: None };
+        let mut item = Item {
+            name,
+            verb: Verb::Create,
+            wanted: Some(wanted),
+            actual: None,
+            fields: vec![],
+            reason: None,
+        };
         let Some(found) = input.reality.image(name).filter(|found| found.state != "destroying") else {
             diff.images.push(item);
             continue;
@@ -150,7 +162,10 @@ fn images<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
         }
         // The lock asked for last time is no news, even when the service wrote it down in other words.
         let asked_before = || {
-            input.before.and_then(|before| before.image(name)).is_some_and(|before| before.lock == wanted.lock)
+            input
+                .before
+                .and_then(|before| before.image(name))
+                .is_some_and(|before| before.lock == wanted.lock)
         };
         if let Some(lock) = &wanted.lock
             && *lock != found.lock
@@ -244,7 +259,12 @@ fn machines<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
 pub(crate) const BUILT_ANEW: &str = "is built anew";
 
 /// Fills in what differs; false when nothing does.
-fn compare(group: &Group, found: &Machine, image: &ImageOutlook<'_>, item: &mut Item<'_, Group, Machine>) -> bool {
+fn compare(
+    group: &Group,
+    found: &Machine,
+    image: &ImageOutlook<'_>,
+    item: &mut Item<'_, Group, Machine>,
+) -> bool {
     let (new, old) = (&group.spec, &found.spec);
     for (differs, field) in [
         (new.image != old.image, "image"),
@@ -307,8 +327,14 @@ pub fn must_start(found: &Machine) -> bool {
 fn publications<'a>(input: Input<'a>, diff: &mut Diff<'a>) {
     for (name, wanted) in &input.wanted.publications {
         let name = name.as_str();
-        let mut item =
-            Item { name, verb: Verb::Create, wanted: Some(wanted), actual: None, fields: vec![], reason: None };
+        let mut item = Item {
+            name,
+            verb: Verb::Create,
+            wanted: Some(wanted),
+            actual: None,
+            fields: vec![],
+            reason: None,
+        };
         let held = input.reality.publications.iter().find(|other| {
             other.host == wanted.host && other.name != name && !owns(input, "publication", &other.name)
         });

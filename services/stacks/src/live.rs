@@ -59,7 +59,11 @@ impl Live {
     pub async fn write(&self, tx: &mut Tx, apply: &str) -> Result<()> {
         let changed: Vec<(usize, ApplyStep)> = {
             let inner = self.lock();
-            inner.unwritten.iter().filter_map(|at| inner.steps.get(*at).map(|step| (*at, step.clone()))).collect()
+            inner
+                .unwritten
+                .iter()
+                .filter_map(|at| inner.steps.get(*at).map(|step| (*at, step.clone())))
+                .collect()
         };
         for (position, step) in &changed {
             store::set_step(tx, apply, *position, step).await?;
@@ -171,7 +175,8 @@ pub(crate) fn merge(list: &mut Vec<ApplyStep>, steps: &[Step]) -> (Vec<Option<us
             continue;
         }
         let found = open.get_mut(&step.address()).and_then(|places| {
-            let same = places.iter().position(|at| list.get(*at).is_some_and(|old| old.action == step.action));
+            let same =
+                places.iter().position(|at| list.get(*at).is_some_and(|old| old.action == step.action));
             let close = || {
                 let old = |at: &usize| list.get(*at).is_some_and(|old| old.action != "delete");
                 places.iter().position(old).filter(|_| step.action == "wait")

@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hafen_base::{Error, FieldProblem, Result};
 use hafen_client::wire::{
-    Egress, Health, ImageCreate, ImageFile, ImageSource, MachineSpec, NetworkCreate, PublicationPut, StackSource,
+    Egress, Health, ImageCreate, ImageFile, ImageSource, MachineSpec, NetworkCreate, PublicationPut,
+    StackSource,
 };
 use hafen_manifest::{Diagnostic, Image, Machine, Manifest};
 
@@ -103,7 +104,9 @@ fn wanted(manifest: &Manifest, locks: &BTreeMap<String, String>) -> Wanted {
         warnings: manifest
             .warnings
             .iter()
-            .map(|warning| format!("{}:{}:{}: {}", warning.file, warning.line, warning.column, warning.message))
+            .map(|warning| {
+                format!("{}:{}:{}: {}", warning.file, warning.line, warning.column, warning.message)
+            })
             .collect(),
     }
 }
@@ -236,7 +239,8 @@ metadata = { team = "shop" }
         assert_eq!(wanted.images[0].lock.as_deref(), Some("lock"));
         let ImageSource::Debian { files, .. } = &wanted.images[0].source else { panic!("a Debian image") };
         assert_eq!(files["/etc/nginx/conf.d/hello.conf"].content, STANDARD.encode("server {}"));
-        let published: Vec<_> = wanted.publications.iter().map(|(name, put)| (name.as_str(), put.host.as_str())).collect();
+        let published: Vec<_> =
+            wanted.publications.iter().map(|(name, put)| (name.as_str(), put.host.as_str())).collect();
         assert_eq!(published, [("web-80", "127.0.0.1:8081"), ("web-80-8082", "127.0.0.1:8082")]);
     }
 
@@ -250,7 +254,10 @@ metadata = { team = "shop" }
         let mut without = source(HELLO);
         without.sources.clear();
         let error = read_manifest(&without).unwrap_err();
-        assert!(error.message().contains("hello.conf") || error.fields()[0].message.contains("hello.conf"), "{error:?}");
+        assert!(
+            error.message().contains("hello.conf") || error.fields()[0].message.contains("hello.conf"),
+            "{error:?}"
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hafen_client::wire::{
-    Health, Image, ImageCreate, Machine, MachineSpec, MachineState, Network, NetworkCreate, Project, Publication,
-    PublicationPut, Quota,
+    Health, Image, ImageCreate, Machine, MachineSpec, MachineState, Network, NetworkCreate, Project,
+    Publication, PublicationPut, Quota,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -71,7 +71,8 @@ impl Wanted {
 
     /// The addresses of everything in it. Not of the project: that is the stack's only if the stack made it.
     pub fn addresses(&self) -> BTreeSet<String> {
-        let machines = self.groups.iter().flat_map(|group| &group.members).map(|name| address("machine", name));
+        let machines =
+            self.groups.iter().flat_map(|group| &group.members).map(|name| address("machine", name));
         self.networks
             .iter()
             .map(|network| address("network", &network.name))
@@ -148,7 +149,9 @@ pub const fn is_well(machine: &Machine) -> bool {
 /// refuse a plan that a person has just read; a machine stopped or failed must.
 const fn state_class(state: MachineState) -> &'static str {
     match state {
-        MachineState::Creating | MachineState::Starting | MachineState::Started | MachineState::Updating => "live",
+        MachineState::Creating | MachineState::Starting | MachineState::Started | MachineState::Updating => {
+            "live"
+        }
         MachineState::Stopping | MachineState::Stopped => "stopped",
         MachineState::Destroying | MachineState::Destroyed => "gone",
         MachineState::Failed => "failed",
@@ -169,7 +172,8 @@ pub fn fingerprint(reality: &Reality) -> String {
     }
     for image in &reality.images {
         let class = if image.state == "ready" { "building" } else { &image.state };
-        lines.push(format!("image.{} {} {} {class} {}", image.name, image.id, image.generation, image.digest));
+        lines
+            .push(format!("image.{} {} {} {class} {}", image.name, image.id, image.generation, image.digest));
     }
     for machine in &reality.machines {
         let digest = machine.image_digest.as_deref().unwrap_or("");

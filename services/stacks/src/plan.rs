@@ -143,8 +143,7 @@ fn changes(diff: &Diff<'_>, wanted: &Wanted, reality: &Reality) -> Vec<ResourceC
             Item { name, verb, wanted: None, actual: None, fields: vec![], reason: None };
         let before = reality.project.as_ref().map_or(Value::Null, render::project_actual);
         let quota = wanted.quota.over(reality.project.as_ref().map(|found| found.quota));
-        let after =
-            if verb == Verb::Delete { Value::Null } else { render::project(name, Some(quota)) };
+        let after = if verb == Verb::Delete { Value::Null } else { render::project(name, Some(quota)) };
         list.push(change("project", &item, before, after, &[]));
     }
     for item in &diff.networks {
@@ -178,7 +177,10 @@ fn changes(diff: &Diff<'_>, wanted: &Wanted, reality: &Reality) -> Vec<ResourceC
     list
 }
 
-fn machine_change(item: &Item<'_, Group, Machine>, shared: &HashMap<&str, Map<String, Value>>) -> ResourceChange {
+fn machine_change(
+    item: &Item<'_, Group, Machine>,
+    shared: &HashMap<&str, Map<String, Value>>,
+) -> ResourceChange {
     let before = item.actual.map_or(Value::Null, render::machine_actual);
     let after = item
         .wanted
@@ -213,7 +215,8 @@ pub fn drift(applied: Option<&Wanted>, accepted: Option<&Wanted>, reality: &Real
     list.retain(|change| !waiting.contains(&change.address));
     if let Some(accepted) = accepted.filter(|accepted| *accepted != applied) {
         let still = accepted.addresses();
-        let input = Input { wanted: accepted, before: Some(accepted), owned: &still, reality, destroy: false };
+        let input =
+            Input { wanted: accepted, before: Some(accepted), owned: &still, reality, destroy: false };
         let from_accepted: HashSet<String> =
             changes(&diff(input), accepted, reality).into_iter().map(|change| change.address).collect();
         list.retain(|change| from_accepted.contains(&change.address));

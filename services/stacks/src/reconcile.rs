@@ -73,7 +73,8 @@ impl Applies {
                 return self.end(apply, &live, "failed", &message, None).await;
             }
         };
-        let before = if apply.before.is_empty() { None } else { self.stacks.kept(&apply.project, &apply.before) };
+        let before =
+            if apply.before.is_empty() { None } else { self.stacks.kept(&apply.project, &apply.before) };
         let Some(row) = store::stack(parts.db.reader(), &apply.project).await? else {
             return Err(Error::internal("an apply without its stack"));
         };
@@ -199,7 +200,10 @@ fn verdict(outcome: &Outcome, live: &Live) -> (&'static str, String) {
         return ("failed", message);
     }
     if outcome.cancelled && skipped > 0 {
-        return ("cancelled", format!("cancelled: {done} steps done, {skipped} not begun; apply again to go on"));
+        return (
+            "cancelled",
+            format!("cancelled: {done} steps done, {skipped} not begun; apply again to go on"),
+        );
     }
     ("succeeded", String::new())
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use hafen_client::wire::{
-    Health, Image, ImageCreate, ImageSource, Machine, MachineSpec, Network, NetworkCreate, Project, Publication,
-    PublicationPut, Quota,
+    Health, Image, ImageCreate, ImageSource, Machine, MachineSpec, Network, NetworkCreate, Project,
+    Publication, PublicationPut, Quota,
 };
 use serde_json::{Map, Value, json};
 

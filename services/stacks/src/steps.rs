@@ -210,9 +210,10 @@ impl<'a> Builder<'a> {
         for wanted in &self.input.wanted.images {
             let name = wanted.name.as_str();
             let verb = self.diff.images.iter().find(|item| item.name == name).map(|item| item.verb);
-            let ready = self.input.reality.image(name).is_some_and(|image| {
-                image.state == "ready" && image.observed_generation >= image.generation
-            });
+            let ready =
+                self.input.reality.image(name).is_some_and(|image| {
+                    image.state == "ready" && image.observed_generation >= image.generation
+                });
             let (work, action) = match verb {
                 Some(Verb::Create) => (Work::ImageMake, "create"),
                 Some(_) => (Work::ImageMake, "update"),
@@ -322,8 +323,7 @@ impl<'a> Builder<'a> {
             before.extend(&spares);
             let mut replaced = Vec::new();
             for item in replace {
-                let step =
-                    self.push(Work::MachineReplace, item.name, "replace", Some(index), before.clone());
+                let step = self.push(Work::MachineReplace, item.name, "replace", Some(index), before.clone());
                 before = vec![step];
                 replaced.push(step);
                 if let Some(found) = item.actual {
@@ -440,8 +440,13 @@ impl<'a> Builder<'a> {
         let Some(before) = self.input.before else { return };
         for group in &before.groups {
             let Some(dependents) = by_group.get(group.name.as_str()) else { continue };
-            let targets: Vec<usize> =
-                group.depends_on.iter().filter_map(|name| by_group.get(name.as_str())).flatten().copied().collect();
+            let targets: Vec<usize> = group
+                .depends_on
+                .iter()
+                .filter_map(|name| by_group.get(name.as_str()))
+                .flatten()
+                .copied()
+                .collect();
             if targets.is_empty() {
                 continue;
             }
@@ -456,7 +461,11 @@ impl<'a> Builder<'a> {
 
     fn foundation_deletes(&mut self, touching: &Touching<'a>, gone: &[(usize, &'a Machine)]) {
         let users = |uses: &dyn Fn(&Machine) -> bool| -> Vec<usize> {
-            gone.iter().chain(&touching.leaving).filter(|(_, found)| uses(found)).map(|(step, _)| *step).collect()
+            gone.iter()
+                .chain(&touching.leaving)
+                .filter(|(_, found)| uses(found))
+                .map(|(step, _)| *step)
+                .collect()
         };
         for item in self.diff.networks.iter().filter(|item| item.verb == Verb::Delete) {
             let after = users(&|found| found.spec.network == item.name);

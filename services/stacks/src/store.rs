@@ -207,7 +207,12 @@ pub async fn apply<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<ApplyRow>>
 }
 
 /// Newest first; `below` is an id, or empty for the first page.
-pub async fn applies<'c>(db: impl Reads<'c>, project: &str, below: &str, limit: i64) -> Result<Vec<ApplyRow>> {
+pub async fn applies<'c>(
+    db: impl Reads<'c>,
+    project: &str,
+    below: &str,
+    limit: i64,
+) -> Result<Vec<ApplyRow>> {
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT {APPLY} FROM apply WHERE project = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3"
     ));
@@ -235,15 +240,16 @@ pub async fn running_of<'c>(db: impl Reads<'c>, project: &str) -> Result<Option<
 
 /// Ends an apply; false when it had ended already.
 pub async fn end_apply(tx: &mut Tx, id: &str, status: &str, error: &str, now: Timestamp) -> Result<bool> {
-    let done =
-        sqlx::query("UPDATE apply SET status = $2, error = $3, updated_at = $4 WHERE id = $1 AND status = 'running'")
-            .bind(id)
-            .bind(status)
-            .bind(error)
-            .bind(now.micros())
-            .execute(&mut **tx)
-            .await
-            .map_err(store_error)?;
+    let done = sqlx::query(
+        "UPDATE apply SET status = $2, error = $3, updated_at = $4 WHERE id = $1 AND status = 'running'",
+    )
+    .bind(id)
+    .bind(status)
+    .bind(error)
+    .bind(now.micros())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -265,7 +271,8 @@ pub async fn insert_steps(tx: &mut Tx, id: &str, first: usize, steps: &[ApplySte
     let mut position = i64::try_from(first).unwrap_or(i64::MAX);
     for part in steps.chunks(ROWS) {
         let mut sql =
-            "INSERT INTO apply_step (apply, position, address, action, status, message, took_ms) VALUES ".to_owned();
+            "INSERT INTO apply_step (apply, position, address, action, status, message, took_ms) VALUES "
+                .to_owned();
         for row in 0..part.len() {
             let at = row * 6 + 1;
             let comma = if row == 0 { "" } else { ", " };
@@ -298,15 +305,17 @@ pub async fn insert_steps(tx: &mut Tx, id: &str, first: usize, steps: &[ApplySte
 }
 
 pub async fn set_step(tx: &mut Tx, id: &str, position: usize, step: &ApplyStep) -> Result<()> {
-    sqlx::query("UPDATE apply_step SET status = $3, message = $4, took_ms = $5 WHERE apply = $1 AND position = $2")
-        .bind(id)
-        .bind(i64::try_from(position).unwrap_or(i64::MAX))
-        .bind(&step.status)
-        .bind(&step.message)
-        .bind(step.took_ms.unwrap_or(-1))
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    sqlx::query(
+        "UPDATE apply_step SET status = $3, message = $4, took_ms = $5 WHERE apply = $1 AND position = $2",
+    )
+    .bind(id)
+    .bind(i64::try_from(position).unwrap_or(i64::MAX))
+    .bind(&step.status)
+    .bind(&step.message)
+    .bind(step.took_ms.unwrap_or(-1))
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
     Ok(())
 }
 

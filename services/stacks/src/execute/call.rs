@@ -26,7 +26,10 @@ pub struct Job {
 pub(super) enum Called {
     Done(&'static str),
     /// Until the object was seen at this generation, and stands (or is gone).
-    Wait { generation: i64, instance: Option<InstanceId> },
+    Wait {
+        generation: i64,
+        instance: Option<InstanceId>,
+    },
     /// The one that stood there is still on its way out: ask again shortly.
     Again,
     /// Refused for want of quota, an address, a port: ask again once something was freed.
@@ -89,9 +92,7 @@ async fn once(job: &Job, step: &Step) -> Result<Called> {
             let network = platform.network_patch(project, name, &NetworkPatch { egress }).await?;
             Ok(Called::Wait { generation: network.generation, instance: None })
         }
-        Work::NetworkDelete => {
-            freed(platform.network_delete(project, name).await)
-        }
+        Work::NetworkDelete => freed(platform.network_delete(project, name).await),
         Work::ImageMake => {
             let body = wanted.image(name).ok_or_else(|| lost(step))?;
             made(platform.image_make(project, body, &key).await, async || {
@@ -180,7 +181,9 @@ fn freed(result: Result<()>) -> Result<Called> {
 async fn publish(job: &Job, name: &str) -> Result<Called> {
     let project = job.wanted.project.as_str();
     let Some(body) = job.wanted.publications.get(name) else {
-        return Err(Error::internal(format!("publication {name} is not in the manifest it was planned from")));
+        return Err(Error::internal(format!(
+            "publication {name} is not in the manifest it was planned from"
+        )));
     };
     made(job.platform.publication_put(project, name, body).await, async || {
         let all = job.platform.publications(project).await?;
@@ -282,7 +285,8 @@ async fn replace(job: &Job, step: &Step) -> Result<Called> {
             } else {
                 machine
             };
-            let machine = if must_start(&machine) { platform.machine_start(project, name).await? } else { machine };
+            let machine =
+                if must_start(&machine) { platform.machine_start(project, name).await? } else { machine };
             Ok(Called::Wait { generation: machine.generation, instance: Some(machine.instance_id) })
         }
         Err(error) if error.kind() == ErrorKind::Quota => Ok(Called::Full(error)),

@@ -249,8 +249,9 @@ impl Run<'_> {
     async fn called(&mut self, ended: Result<(usize, Result<Called>), tokio::task::JoinError>) {
         let Ok((index, result)) = ended else {
             // A bug in a step: the apply must not hang on it. The step's index is lost with it, so all that call end.
-            let calling: Vec<usize> =
-                (0..self.phases.len()).filter(|i| matches!(self.phases.get(*i), Some(Phase::Calling))).collect();
+            let calling: Vec<usize> = (0..self.phases.len())
+                .filter(|i| matches!(self.phases.get(*i), Some(Phase::Calling)))
+                .collect();
             for index in calling {
                 self.over(index, Status::Failed, "internal error");
             }
@@ -326,7 +327,9 @@ impl Run<'_> {
         let now = self.job.clock.now();
         let mut verdicts = Vec::with_capacity(waits.len());
         for index in waits {
-            let (Some(step), Some(Phase::Waiting(wait))) = (self.steps.get(index), self.phases.get_mut(index)) else {
+            let (Some(step), Some(Phase::Waiting(wait))) =
+                (self.steps.get(index), self.phases.get_mut(index))
+            else {
                 continue;
             };
             verdicts.push((index, view.judge(step, wait, now)));
@@ -367,7 +370,9 @@ impl Run<'_> {
     fn over(&mut self, index: usize, status: Status, message: &str) {
         self.end(index, status, message);
         // Something was freed: those refused for want of it ask again.
-        let freed = self.full > 0 && status == Status::Done && self.steps.get(index).is_some_and(|step| step.work.frees());
+        let freed = self.full > 0
+            && status == Status::Done
+            && self.steps.get(index).is_some_and(|step| step.work.frees());
         if freed {
             for other in 0..self.phases.len() {
                 if matches!(self.phases.get(other), Some(Phase::Full(_))) {
@@ -435,7 +440,9 @@ impl Run<'_> {
             .filter(|index| matches!(self.phases.get(**index), Some(Phase::Over(Status::Failed))))
             .filter_map(|index| self.steps.get(*index))
             .find(|step| step.work != Work::Surge)
-            .map(|broken| format!("kept, because {} is not healthy; the next apply removes it", broken.address()))
+            .map(|broken| {
+                format!("kept, because {} is not healthy; the next apply removes it", broken.address())
+            })
     }
 
     /// What runs comes to its end; nothing else begins, but for surges that are to go.

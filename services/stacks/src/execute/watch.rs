@@ -151,7 +151,8 @@ impl View {
         let verdict = match step.work {
             Work::NetworkCreate | Work::NetworkUpdate | Work::NetworkWait => {
                 self.networks.get(name).map_or(Verdict::NotYet(String::new()), |network| {
-                    let seen = network.observed_generation >= wait.generation && wait.had_its_chance(&network.state, now);
+                    let seen = network.observed_generation >= wait.generation
+                        && wait.had_its_chance(&network.state, now);
                     stands(&network.state, seen, &network.reason, "")
                 })
             }
@@ -164,8 +165,8 @@ impl View {
             }
             Work::PublicationPut | Work::PublicationReplace | Work::PublicationWait => {
                 self.publications.get(name).map_or(Verdict::NotYet(String::new()), |publication| {
-                    let seen =
-                        publication.generation >= wait.generation && wait.had_its_chance(&publication.state, now);
+                    let seen = publication.generation >= wait.generation
+                        && wait.had_its_chance(&publication.state, now);
                     stands(&publication.state, seen, &publication.reason, "")
                 })
             }
@@ -190,9 +191,10 @@ impl View {
             Work::ProjectPut | Work::ProjectDelete | Work::Gate => Verdict::Stands,
         };
         match verdict {
-            Verdict::NotYet(message) if now.since(wait.since) > STANDS_WITHIN => {
-                Verdict::Failed(format!("it did not come to its end within {} s; it is: {message}", STANDS_WITHIN.as_secs()))
-            }
+            Verdict::NotYet(message) if now.since(wait.since) > STANDS_WITHIN => Verdict::Failed(format!(
+                "it did not come to its end within {} s; it is: {message}",
+                STANDS_WITHIN.as_secs()
+            )),
             verdict => verdict,
         }
     }
@@ -211,7 +213,10 @@ impl View {
                 found.wanted_state
             ));
         }
-        if wait.instance.is_some_and(|instance| instance != found.instance_id && found.generation <= wait.generation) {
+        if wait
+            .instance
+            .is_some_and(|instance| instance != found.instance_id && found.generation <= wait.generation)
+        {
             // Read before the change was.
             return Verdict::NotYet(String::new());
         }

@@ -21,7 +21,8 @@ struct Answer {
 
 impl Answer {
     fn json<T: serde::de::DeserializeOwned>(&self) -> T {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
     }
 
     fn problem(&self) -> Problem {
@@ -77,7 +78,12 @@ async fn a_stack_over_http_on_both_databases() {
 
         let body = json!({ "plan": plan });
         let accepted = api.send("POST", "/applies", Some("k1"), Some(body.clone())).await;
-        assert_eq!(accepted.status, StatusCode::ACCEPTED, "{name}: {:?}", String::from_utf8_lossy(&accepted.body));
+        assert_eq!(
+            accepted.status,
+            StatusCode::ACCEPTED,
+            "{name}: {:?}",
+            String::from_utf8_lossy(&accepted.body)
+        );
         let apply: Apply = accepted.json();
         assert_eq!(accepted.headers["location"], format!("/api/v1/projects/hello/applies/{}", apply.id));
         let repeated: Apply = api.send("POST", "/applies", Some("k1"), Some(body.clone())).await.json();
@@ -103,7 +109,15 @@ async fn a_stack_over_http_on_both_databases() {
         assert_eq!(stale.problem().code, "plan_stale", "{name}");
         let late = api.post(&format!("{path}/cancel"), json!({})).await;
         assert_eq!(late.status, StatusCode::CONFLICT, "{name}");
-        let kinds: Vec<String> = service.stacks.events().read(0, 10, Some("hello")).await.unwrap().into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<String> = service
+            .stacks
+            .events()
+            .read(0, 10, Some("hello"))
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|event| event.kind)
+            .collect();
         assert_eq!(kinds, ["apply.started", "apply.succeeded"], "{name}");
     }
 }

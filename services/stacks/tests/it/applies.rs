@@ -15,7 +15,11 @@ async fn everything_is_made_in_order_and_goes_in_the_reverse() {
     manifest.groups.insert("db".into(), group(None));
     manifest.group("web").depends_on = vec!["db".into()];
     let apply = service.apply_well(&manifest).await;
-    assert!(apply.steps.iter().all(|step| step.status == "done" && step.took_ms.is_some()), "{:?}", lines(&apply));
+    assert!(
+        apply.steps.iter().all(|step| step.status == "done" && step.took_ms.is_some()),
+        "{:?}",
+        lines(&apply)
+    );
     let at = |service: &Service, what: &str| {
         let world = service.fake.world();
         world.log.iter().position(|line| line == what).unwrap_or_else(|| panic!("{what}: {:?}", world.log))
@@ -125,7 +129,8 @@ async fn one_apply_of_a_project_runs_at_a_time_and_can_be_cancelled() {
     service.stacks.apply_cancel("hello", &id).await.unwrap();
     service.apply_well(&manifest).await;
     service.assert_reached(&manifest).await;
-    let done = service.stacks.apply_list("hello", "", hafen_base::PageLimit::new(None).unwrap()).await.unwrap();
+    let done =
+        service.stacks.apply_list("hello", "", hafen_base::PageLimit::new(None).unwrap()).await.unwrap();
     assert_eq!(done.items.len(), 2);
     let late = service.stacks.apply_cancel("hello", &done.items[0].id.to_string()).await.unwrap_err();
     assert_eq!(late.kind(), hafen_base::ErrorKind::Conflict);
@@ -136,7 +141,11 @@ async fn a_wait_that_is_too_short_says_so() {
     let service = Service::new().await;
     service.fake.world().faults = Faults { lose_request: 1, ..Faults::default() };
     let apply = service.begin(service.plan(&hello(1)).await).await.unwrap();
-    let late = service.stacks.apply_wait("hello", &apply.id.to_string(), Duration::from_millis(100)).await.unwrap_err();
+    let late = service
+        .stacks
+        .apply_wait("hello", &apply.id.to_string(), Duration::from_millis(100))
+        .await
+        .unwrap_err();
     assert_eq!(late.kind(), hafen_base::ErrorKind::Timeout);
     service.fake.revive();
     assert_eq!(service.end(&apply).await.status, "succeeded");
@@ -193,7 +202,8 @@ async fn a_published_address_moves_to_another_cluster_without_a_gap_in_machines(
 }
 
 fn manifests() -> impl Strategy<Value = Manifest> {
-    let form = (proptest::option::of(0_u32..4), 1_i64..3, any::<bool>(), 0_usize..2, 0_usize..2, any::<bool>());
+    let form =
+        (proptest::option::of(0_u32..4), 1_i64..3, any::<bool>(), 0_usize..2, 0_usize..2, any::<bool>());
     let groups = proptest::collection::vec(proptest::option::weighted(0.7, form), 3);
     (groups, any::<bool>(), 0_u8..3).prop_map(|(forms, published, version)| {
         let mut manifest = hello(0);
@@ -240,7 +250,7 @@ proptest! {
                 let faults = Faults {
                     lose_request: if lose_request < 2 { 0 } else { lose_request },
                     lose_answer: if lose_answer < 2 { 0 } else { lose_answer },
-                    die_at: None,
+                    ..Faults::default()
                 };
                 service.fake.world().faults = faults;
                 service.apply_well(manifest).await;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use hafen_base::{
-    Error, ErrorKind, ImageId, InstanceId, MachineId, NetworkId, OperationId, PublicationId, Result, SeededRandom,
-    Timestamp,
+    Error, ErrorKind, ImageId, InstanceId, MachineId, NetworkId, OperationId, PublicationId, Result,
+    SeededRandom, Timestamp,
 };
 use hafen_client::wire::{
     Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut, MachineSpec, MachineState, Network,
@@ -28,8 +28,21 @@ pub struct Faults {
     pub lose_request: u64,
     /// Every n-th mutation acts, and its answer is lost.
     pub lose_answer: u64,
-    /// The caller dies at this call (of any kind, from 1): before it acts, or after.
-    pub die_at: Option<(u64, bool)>,
+    /// The caller dies at this entry of the log.
+    pub die: Option<(String, Death)>,
+    /// The caller dies at this call, of any kind.
+    pub die_at: Option<u64>,
+}
+
+/// When the caller of a mutation dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// The request never arrives.
+    Before,
+    /// It acts, and the answer is never read.
+    After,
+    /// So many calls later.
+    Later(u64),
 }
 
 #[derive(Default)]
@@ -119,8 +132,8 @@ impl Fake {
         Timestamp::from_micros(1_790_000_000_000_000)
     }
 
-    /// One call: maybe the caller dies here.
-    async fn call<T: Send>(&self, act: impl FnOnce(&mut World) -> Result<T> + Send) -> Result<T> {
+    /// One call: maybe the world stands still, maybe the caller dies here.
+    async fn call<T: Send>(&self, what: &str, act: impl FnOnce(&mut World) -> Result<T> + Send) -> Result<T> {
         let stands_still = {
             let world = self.world();
             world.freeze_at.is_some_and(|at| world.calls >= at)
@@ -129,25 +142,33 @@ impl Fake {
             self.frozen.send_replace(true);
             self.frozen.subscribe().wait_for(|frozen| !*frozen).await.unwrap();
         }
-        let (dies, answer) = {
+        let answer = {
             let mut world = self.world();
             world.calls += 1;
-            match world.faults.die_at {
-                Some((at, acts)) if at == world.calls => (true, acts.then(|| act(&mut world))),
-                _ if *self.dead.borrow() => (true, None),
-                _ => (false, Some(act(&mut world))),
+            let now = world.calls;
+            let death = world.faults.die.clone().filter(|(entry, _)| entry == what).map(|(_, death)| death);
+            if let Some(Death::Later(calls)) = death {
+                world.faults.die = None;
+                world.faults.die_at = Some(now + calls);
+            }
+            if *self.dead.borrow() || death == Some(Death::Before) || world.faults.die_at.is_some_and(|at| now >= at)
+            {
+                None
+            } else {
+                Some(act(&mut world)).filter(|_| death != Some(Death::After))
             }
         };
-        if dies {
+        let Some(answer) = answer else {
             self.dead.send_replace(true);
-            std::future::pending::<()>().await;
-        }
+            return std::future::pending().await;
+        };
         tokio::task::yield_now().await;
-        answer.unwrap()
+        answer
     }
 
     async fn mutate<T: Send>(&self, what: String, act: impl FnOnce(&mut World) -> Result<T> + Send) -> Result<T> {
-        self.call(move |world| {
+        let entry = what.clone();
+        self.call(&entry, move |world| {
             world.mutations += 1;
             let (count, faults) = (world.mutations, world.faults.clone());
             let hits = |n: u64| n > 0 && count.is_multiple_of(n);
@@ -173,7 +194,7 @@ impl Fake {
     }
 
     async fn look<T: Send>(&self, read: impl FnOnce(&mut World) -> T + Send) -> Result<T> {
-        self.call(|world| {
+        self.call("look", |world| {
             world.pass();
             Ok(read(world))
         })
@@ -259,7 +280,8 @@ impl World {
         let machine = &self.machines[name];
         let image = self.images.get(&machine.spec.image).filter(|image| image.state == "ready");
         let digest = image.map(|image| image.digest.clone());
-        let network = self.networks.get(&machine.spec.network).is_some_and(|network| network.state == "ready");
+        let network =
+            self.networks.get(&machine.spec.network).is_some_and(|network| network.state == "ready");
         let (state, data) = (machine.state, machine.spec.user_data.clone());
         match state {
             MachineState::Creating | MachineState::Updating | MachineState::Starting => {
@@ -280,7 +302,8 @@ impl World {
                 }
             }
             MachineState::Started => {
-                let well = data.as_deref() != Some(SICK) && (machine.healthy || self.wait(&format!("h{name}"), 1));
+                let well =
+                    data.as_deref() != Some(SICK) && (machine.healthy || self.wait(&format!("h{name}"), 1));
                 let machine = self.machines.get_mut(name).unwrap();
                 machine.observed_generation = machine.generation;
                 machine.healthy = well || machine.health.is_none();
@@ -322,7 +345,8 @@ impl World {
     }
 
     fn machine_mut(&mut self, name: &str) -> Result<&mut Machine> {
-        let found = self.machines.get_mut(name).ok_or_else(|| Error::not_found(format!("machine {name:?}")))?;
+        let found =
+            self.machines.get_mut(name).ok_or_else(|| Error::not_found(format!("machine {name:?}")))?;
         if found.state == MachineState::Destroying {
             return Err(Error::conflict(format!("machine {name:?} is being destroyed")));
         }
@@ -520,7 +544,9 @@ impl Platform for Fake {
                 if world.machines.contains_key(&body.name) {
                     return Err(Error::conflict(format!("there is a machine {:?} already", body.name)));
                 }
-                if !world.images.contains_key(&body.spec.image) || !world.networks.contains_key(&body.spec.network) {
+                if !world.images.contains_key(&body.spec.image)
+                    || !world.networks.contains_key(&body.spec.network)
+                {
                     return Err(Error::invalid("there is no such image or network"));
                 }
                 world.take(&body.spec, 1);
@@ -569,9 +595,12 @@ impl Platform for Fake {
             let image = world.images.get(&body.spec.image).cloned();
             let old = world.machine_mut(machine)?.clone();
             let stale = image.is_some_and(|image| {
-                old.image_digest.as_ref().is_some_and(|digest| image.state != "ready" || image.digest != *digest)
+                old.image_digest
+                    .as_ref()
+                    .is_some_and(|digest| image.state != "ready" || image.digest != *digest)
             });
-            let around = old.group == body.group && old.metadata == body.metadata && old.health == body.health;
+            let around =
+                old.group == body.group && old.metadata == body.metadata && old.health == body.health;
             let same = body.spec == old.spec && !stale;
             if same && around && old.state != MachineState::Failed {
                 return Ok(old);

@@ -63,7 +63,11 @@ impl Manifest {
     }
 
     pub fn source(&self) -> StackSource {
-        StackSource { manifest: serde_json::to_string(self).unwrap(), file: "hafen.toml".into(), ..StackSource::default() }
+        StackSource {
+            manifest: serde_json::to_string(self).unwrap(),
+            file: "hafen.toml".into(),
+            ..StackSource::default()
+        }
     }
 
     pub fn wanted(&self) -> Wanted {
@@ -125,7 +129,7 @@ impl Manifest {
 
 /// Stands in for the reader of `hafen.toml`.
 pub fn read(source: &StackSource) -> Result<Wanted> {
-    let manifest: Manifest =
-        serde_json::from_str(&source.manifest).map_err(|error| Error::invalid(format!("hafen.toml: {error}")))?;
+    let manifest: Manifest = serde_json::from_str(&source.manifest)
+        .map_err(|error| Error::invalid(format!("hafen.toml: {error}")))?;
     Ok(manifest.wanted())
 }

@@ -71,7 +71,12 @@ const CASES: &[Case] = &[
         &["update machine.web-1", "update machine.web-2"],
         4,
     ),
-    ("health in place", |m| m.group("web").health = false, &["update machine.web-1", "update machine.web-2"], 4),
+    (
+        "health in place",
+        |m| m.group("web").health = false,
+        &["update machine.web-1", "update machine.web-2"],
+        4,
+    ),
     (
         "cpus replace",
         |m| m.group("web").cpus = 2,
@@ -94,7 +99,12 @@ const CASES: &[Case] = &[
         &["create image.db"],
         6,
     ),
-    ("egress in place", |m| drop(m.networks.insert("backend".into(), Egress::Logged)), &["update network.backend"], 5),
+    (
+        "egress in place",
+        |m| drop(m.networks.insert("backend".into(), Egress::Logged)),
+        &["update network.backend"],
+        5,
+    ),
     (
         "a published address cannot change in place",
         |m| m.publications.get_mut("web-80").unwrap().0 = "127.0.0.1:9000".into(),
@@ -171,8 +181,15 @@ async fn the_end_of_everything_leaves_what_others_made() {
     stray.name = "stray".into();
     service.fake.world().machines.insert("stray".into(), stray);
     let plan = service.plan_destroy().await;
-    assert!(!summary(&plan).iter().any(|line| line.contains("stray") || line.contains("project")), "{plan:?}");
-    assert!(plan.problems[0].contains("\"stray\"") && plan.problems[0].contains("network.backend"), "{:?}", plan.problems);
+    assert!(
+        !summary(&plan).iter().any(|line| line.contains("stray") || line.contains("project")),
+        "{plan:?}"
+    );
+    assert!(
+        plan.problems[0].contains("\"stray\"") && plan.problems[0].contains("network.backend"),
+        "{:?}",
+        plan.problems
+    );
     let refused = service.begin(plan).await.unwrap_err();
     assert_eq!(refused.kind(), hafen_base::ErrorKind::Conflict);
 }

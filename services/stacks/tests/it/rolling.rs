@@ -21,7 +21,10 @@ async fn a_cluster_rolls_with_one_machine_more() {
     service.fake.world().log.clear();
     rolls(&service, &new, 2).await;
     let log = service.fake.world().log.clone();
-    assert_eq!(log, ["machine.create web-3", "machine.put web-1", "machine.put web-2", "machine.delete web-3"]);
+    assert_eq!(
+        log,
+        ["machine.create web-3", "machine.put web-1", "machine.put web-2", "machine.delete web-3"]
+    );
 }
 
 #[tokio::test]
@@ -34,7 +37,10 @@ async fn so_does_one_without_count_and_one_that_changes_its_image() {
     service.fake.world().log.clear();
     rolls(&service, &manifest, 1).await;
     let log = service.fake.world().log.clone();
-    assert_eq!(log, ["image.make web", "machine.create web-surge", "machine.put web", "machine.delete web-surge"]);
+    assert_eq!(
+        log,
+        ["image.make web", "machine.create web-surge", "machine.put web", "machine.delete web-surge"]
+    );
 }
 
 #[tokio::test]
@@ -143,7 +149,7 @@ async fn a_roll_that_loses_requests_and_answers_never_has_fewer() {
         service.apply_well(&hello(3)).await;
         let mut new = hello(3);
         new.group("web").cpus = 2;
-        service.fake.world().faults = Faults { lose_request, lose_answer, die_at: None };
+        service.fake.world().faults = Faults { lose_request, lose_answer, ..Faults::default() };
         rolls(&service, &new, 3).await;
     }
 }
@@ -154,7 +160,9 @@ async fn a_roll_that_is_cancelled_takes_its_surge_along_and_goes_on_when_applied
     service.apply_well(&hello(12)).await;
     let mut cpus = 1;
     // At whatever moment it comes: while a machine is replaced, or between two of them.
-    for (call, until) in ["machine.create web-13", "machine.put web-3", "machine.put web-8"].iter().enumerate() {
+    for (call, until) in
+        ["machine.create web-13", "machine.put web-3", "machine.put web-8"].iter().enumerate()
+    {
         for late in 0..8 {
             cpus += 1;
             let mut new = hello(12);

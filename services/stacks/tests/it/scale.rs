@@ -42,7 +42,8 @@ fn a_plan_of_ten_thousand_machines() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_of_a_thousand_machines() {
-    let service = Service::open(std::sync::Arc::new(hafen_db::testing::sqlite()), crate::fake::Fake::new(), 1).await;
+    let service =
+        Service::open(std::sync::Arc::new(hafen_db::testing::sqlite()), crate::fake::Fake::new(), 1).await;
     let begun = Instant::now();
     service.apply_well(&hello(1000)).await;
     let took = begun.elapsed();
