@@ -15,8 +15,12 @@ use ssh_key::{LineEnding, PrivateKey, PublicKey};
 
 /// The user that people log in as on machines.
 pub const LOGIN_USER: &str = "hafen";
-/// The principal of user certificates, which machines list in their `AuthorizedPrincipalsFile`.
-pub const PRINCIPAL: &str = "hafen-operator";
+/// The principal of user certificates for a project's machines, which list it in their `AuthorizedPrincipalsFile`: a
+/// certificate for one project opens no machine of another.
+pub fn principal(project: &str) -> String {
+    format!("project-{project}")
+}
+
 /// Clocks differ a little: certificates are valid from this long ago.
 const SKEW: Duration = Duration::from_secs(60);
 /// Host certificates are renewed at every start of a machine.
@@ -28,25 +32,35 @@ pub struct SshCa {
     host: PrivateKey,
 }
 
-/// What a machine needs to prove itself and to know its users.
-pub struct HostIdentity {
+/// An SSH host key: made once per disk, because a machine that is itself keeps its key.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub struct HostKey {
     /// OpenSSH private key text. Secret.
     pub private_key: String,
     /// OpenSSH public key line.
     pub public_key: String,
-    /// OpenSSH certificate line.
-    pub certificate: String,
-    /// Public key line of the user authority.
-    pub user_ca: String,
-    /// Who may log in.
-    pub principals: Vec<String>,
     /// SHA-256 fingerprint of the key, as OpenSSH prints it.
     pub fingerprint: String,
 }
 
-impl std::fmt::Debug for HostIdentity {
+impl std::fmt::Debug for HostKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HostIdentity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("HostKey").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl HostKey {
+    /// A new key. It is not signed: see [`SshCa::sign_host`].
+    ///
+    /// # Errors
+    /// Internal.
+    pub fn generate(random: &dyn Random) -> Result<Self> {
+        let key = new_key(random);
+        Ok(Self {
+            private_key: key.to_openssh(LineEnding::LF).map_err(key_error)?.to_string(),
+            public_key: key.public_key().to_openssh().map_err(key_error)?,
+            fingerprint: key.public_key().fingerprint(ssh_key::HashAlg::Sha256).to_string(),
+        })
     }
 }
 
@@ -95,6 +109,7 @@ impl SshCa {
     pub fn sign_user(
         &self,
         public_key: &str,
+        principal: &str,
         key_id: &str,
         ttl: Duration,
         now: Timestamp,
@@ -112,33 +127,10 @@ impl SshCa {
         builder.serial(serial).map_err(key_error)?;
         builder.key_id(key_id).map_err(key_error)?;
         builder.cert_type(CertType::User).map_err(key_error)?;
-        builder.valid_principal(PRINCIPAL).map_err(key_error)?;
+        builder.valid_principal(principal).map_err(key_error)?;
         builder.extension("permit-pty", "").map_err(key_error)?;
         let certificate = builder.sign(&self.user).map_err(key_error)?;
         Ok((certificate.to_openssh().map_err(key_error)?, serial, until))
-    }
-
-    /// A new host key with its certificate for these names.
-    ///
-    /// # Errors
-    /// Internal.
-    pub fn host_identity(
-        &self,
-        names: &[String],
-        now: Timestamp,
-        random: &dyn Random,
-    ) -> Result<HostIdentity> {
-        let key = new_key(random);
-        let private_key = key.to_openssh(LineEnding::LF).map_err(key_error)?.to_string();
-        let public_key = key.public_key().to_openssh().map_err(key_error)?;
-        Ok(HostIdentity {
-            certificate: self.sign_host(&public_key, names, now, random)?,
-            fingerprint: key.public_key().fingerprint(ssh_key::HashAlg::Sha256).to_string(),
-            private_key,
-            public_key,
-            user_ca: self.user_public()?,
-            principals: vec![PRINCIPAL.to_owned()],
-        })
     }
 
     /// Signs a host's public key for these names.
@@ -243,21 +235,22 @@ mod tests {
         let ca = SshCa::in_memory(&random);
         let now = Timestamp::from_micros(1_790_000_000_000_000);
         let user = new_key(&random).public_key().to_openssh().unwrap();
-        let (text, _, until) = ca.sign_user(&user, "alice", Duration::from_secs(300), now, &random).unwrap();
+        let (text, _, until) = ca.sign_user(&user, "project-x", "alice", Duration::from_secs(300), now, &random).unwrap();
         let certificate = Certificate::from_openssh(&text).unwrap();
-        assert_eq!(certificate.valid_principals(), [PRINCIPAL.to_owned()]);
+        assert_eq!(certificate.valid_principals(), ["project-x".to_owned()]);
         assert_eq!(
             certificate.extensions().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
             ["permit-pty"]
         );
         assert_eq!(until.since(now), Duration::from_secs(300));
-        let host = ca.host_identity(&["web-1.hello.internal".into()], now, &random).unwrap();
-        let certificate = Certificate::from_openssh(&host.certificate).unwrap();
+        let host = HostKey::generate(&random).unwrap();
+        let signed = ca.sign_host(&host.public_key, &["web-1.hello.internal".into()], now, &random).unwrap();
+        let certificate = Certificate::from_openssh(&signed).unwrap();
         assert_eq!(certificate.cert_type(), CertType::Host);
         assert!(!format!("{host:?}").contains("PRIVATE"));
         assert!(ca.sign_host(&host.public_key, &[], now, &random).is_err());
         for bad in ["", "ssh-ed25519", "ssh-rsa AAAA", "x"] {
-            assert!(ca.sign_user(bad, "x", Duration::from_secs(1), now, &random).is_err());
+            assert!(ca.sign_user(bad, "p", "x", Duration::from_secs(1), now, &random).is_err());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use hafen_base::PageLimit;
+use hafen_base::{Error, PageLimit};
 use hafen_client::wire::{Event, List, Problem};
 use hafen_http::{ApiResult, Json, Query, event_stream};
 use http::{HeaderMap, header};
@@ -27,7 +27,9 @@ pub struct EventQuery {
 /// What happened, in order. With `Accept: text/event-stream` it goes on as server-sent events, from `after` or
 /// `Last-Event-ID`; a reader that is too slow is cut off and reads again from its last position.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery), responses(
-    (status = 200, description = "Events, oldest first; `next_page` is null: read on with `after`", body = List<Event>),
+    (status = 200, description = "Events, oldest first; `next_page` is null: read on with `after`. As a stream with \
+        `Accept: text/event-stream`: `id` is the position, `event` the kind, `data` the event", content(
+        (List<Event> = "application/json"), (String = "text/event-stream"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(machines): State<Machines>,
@@ -38,7 +40,10 @@ pub async fn list(
     let header = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let last =
         headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-    let after: i64 = query.after.or(last).unwrap_or(0).max(0);
+    let after: i64 = query.after.or(last).unwrap_or(0);
+    if after < 0 {
+        return Err(Error::invalid_field("/after", "a position is 0 (from the beginning) or more").into());
+    }
     if header(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
         return Ok(event_stream(machines.events().clone(), after, query.project));
     }

@@ -25,9 +25,12 @@ pub async fn list(
 
 /// Builds an image. One of the same name is built anew when its source or lock differs.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/images", tag = "images",
-    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
+    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")),
     request_body = ImageCreate, responses(
-    (status = 202, description = "It is being built, or is there already", body = Image),
+    (status = 202, description = "It is being built, or is there already", body = Image, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn create(
     State(machines): State<Machines>,
@@ -47,7 +50,7 @@ pub async fn create(
 /// Shows an image.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/images/{image}", tag = "images",
     params(("project" = String, Path), ("image" = String, Path, description = "Name or id")), responses(
-    (status = 200, description = "The image", body = Image),
+    (status = 200, description = "The image", body = Image, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(machines): State<Machines>,
@@ -61,22 +64,23 @@ pub async fn get(
 #[utoipa::path(delete, path = "/api/v1/projects/{project}/images/{image}", tag = "images",
     params(("project" = String, Path), ("image" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold")), responses(
-    (status = 202, description = "It is being removed", body = Image),
+    (status = 202, description = "It is being removed", body = Image, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete(
     State(machines): State<Machines>,
     Path((project, image)): Path<(String, String)>,
     if_match: IfMatch,
-) -> ApiResult<(StatusCode, Json<Image>)> {
+) -> ApiResult<(StatusCode, Tagged<Json<Image>>)> {
     let image = machines.image_delete(&project, &image, |generation| if_match.check(generation)).await?;
-    Ok((StatusCode::ACCEPTED, Json(image)))
+    Ok((StatusCode::ACCEPTED, Tagged(image.generation, Json(image))))
 }
 
 /// Rebuilds an image from its lock and compares.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/images/{image}/verify", tag = "images",
     params(("project" = String, Path), ("image" = String, Path, description = "Name or id"),
-        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")), responses(
-    (status = 202, description = "It is being verified", body = Operation),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")), responses(
+    (status = 202, description = "It is being verified", body = Operation, headers(("Location" = String, description = "The operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn verify(
     State(machines): State<Machines>,

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use hafen_base::Error;
 use hafen_client::wire::{
-    Lease, LeaseCreate, List, Machine, MachineCreate, MachineCreated, MachinePatch, MachinePut,
-    MachineResize, MachineState, Problem, SerialLog,
+    Lease, LeaseCreate, List, Machine, MachineCreate, MachineCreated, MachineInstance, MachinePatch,
+    MachinePut, MachineResize, MachineState, Problem, SerialLog,
 };
 use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, LeaseNonce, Path, Query, RepeatKey, Tagged};
 use http::{StatusCode, header};
@@ -59,9 +59,12 @@ pub async fn list(
 
 /// Creates a machine. It answers in `creating`; wait for it, or follow its operation.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/machines", tag = "machines",
-    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
+    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")),
     request_body = MachineCreate, responses(
-    (status = 201, description = "Created", body = MachineCreated),
+    (status = 201, description = "Created", body = MachineCreated, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn create(
     State(machines): State<Machines>,
@@ -79,7 +82,7 @@ pub async fn create(
 /// Shows a machine.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")), responses(
-    (status = 200, description = "The machine", body = Machine),
+    (status = 200, description = "The machine", body = Machine, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(machines): State<Machines>,
@@ -87,6 +90,19 @@ pub async fn get(
 ) -> ApiResult<Tagged<Json<Machine>>> {
     let machine = machines.machine_view(&project, &machine).await?;
     Ok(Tagged(machine.generation, Json(machine)))
+}
+
+/// Shows which configurations a machine had: the current instance, then up to 100 that it replaced, newest first.
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/instances", tag = "machines",
+    params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")), responses(
+    (status = 200, description = "The instances; `next_page` is null", body = List<MachineInstance>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+pub async fn instances(
+    State(machines): State<Machines>,
+    Path((project, machine)): Path<(String, String)>,
+) -> ApiResult<Json<List<MachineInstance>>> {
+    let items = machines.machine_instances(&project, &machine).await?;
+    Ok(Json(List { items, next_page: None }))
 }
 
 /// The object with its operation in `Location`.
@@ -105,7 +121,9 @@ fn accepted(machine: Machine) -> Response {
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held")),
     request_body = MachinePut, responses(
-    (status = 202, description = "Accepted", body = Machine),
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn put(
     State(machines): State<Machines>,
@@ -124,7 +142,9 @@ pub async fn put(
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held")),
     request_body = MachinePatch, responses(
-    (status = 202, description = "Accepted", body = Machine),
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn patch(
     State(machines): State<Machines>,
@@ -142,7 +162,9 @@ pub async fn patch(
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held")), responses(
-    (status = 202, description = "Accepted", body = Machine),
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete(
     State(machines): State<Machines>,
@@ -159,8 +181,11 @@ pub async fn delete(
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
-        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")), responses(
-    (status = 202, description = "Accepted", body = Machine),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")), responses(
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn start(
     State(machines): State<Machines>,
@@ -178,8 +203,11 @@ pub async fn start(
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
-        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")), responses(
-    (status = 202, description = "Accepted", body = Machine),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")), responses(
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn stop(
     State(machines): State<Machines>,
@@ -197,8 +225,11 @@ pub async fn stop(
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
-        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")), responses(
-    (status = 202, description = "Accepted", body = Machine),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")), responses(
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn restart(
     State(machines): State<Machines>,
@@ -216,8 +247,11 @@ pub async fn restart(
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
-        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")), responses(
-    (status = 202, description = "Accepted", body = Machine),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")), responses(
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn rebuild(
     State(machines): State<Machines>,
@@ -235,9 +269,12 @@ pub async fn rebuild(
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
-        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")),
     request_body = MachineResize, responses(
-    (status = 202, description = "Accepted", body = Machine),
+    (status = 202, description = "Accepted", body = Machine, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn resize(
     State(machines): State<Machines>,
@@ -271,7 +308,7 @@ pub struct MachineWait {
 /// Waits; returns early with 409 when the machine failed, 408 after the timeout.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/wait", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"), MachineWait), responses(
-    (status = 200, description = "Reached", body = Machine),
+    (status = 200, description = "Reached", body = Machine, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn wait(
     State(machines): State<Machines>,
@@ -288,7 +325,8 @@ pub async fn wait(
 #[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/lease", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, to renew it"),
-        ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")),
     request_body = LeaseCreate, responses(
     (status = 201, description = "Taken", body = Lease),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

@@ -42,6 +42,7 @@ pub fn router(machines: Machines) -> OpenApiRouter {
         .routes(routes!(machine::restart))
         .routes(routes!(machine::rebuild))
         .routes(routes!(machine::resize))
+        .routes(routes!(machine::instances))
         .routes(routes!(machine::wait))
         .routes(routes!(machine::lease_take, machine::lease_release))
         .routes(routes!(machine::serial))

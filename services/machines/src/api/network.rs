@@ -25,9 +25,12 @@ pub async fn list(
 
 /// Creates a network. It answers in `creating`.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/networks", tag = "networks",
-    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
+    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")),
     request_body = NetworkCreate, responses(
-    (status = 201, description = "Created", body = Network),
+    (status = 201, description = "Created", body = Network, headers(
+        ("ETag" = String, description = "Generation of what is shown, for If-Match"),
+        ("Location" = String, description = "Where it is, or the operation that works on it"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn create(
     State(machines): State<Machines>,
@@ -44,7 +47,7 @@ pub async fn create(
 /// Shows a network.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/networks/{network}", tag = "networks",
     params(("project" = String, Path), ("network" = String, Path, description = "Name or id")), responses(
-    (status = 200, description = "The network", body = Network),
+    (status = 200, description = "The network", body = Network, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(machines): State<Machines>,
@@ -59,7 +62,7 @@ pub async fn get(
     params(("project" = String, Path), ("network" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold")),
     request_body = NetworkPatch, responses(
-    (status = 200, description = "Changed", body = Network),
+    (status = 200, description = "Changed", body = Network, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn patch(
     State(machines): State<Machines>,

@@ -23,7 +23,7 @@ pub async fn list(
 
 /// Shows a project, its quota and what it uses.
 #[utoipa::path(get, path = "/api/v1/projects/{project}", tag = "projects", params(("project" = String, Path)), responses(
-    (status = 200, description = "The project", body = Project),
+    (status = 200, description = "The project", body = Project, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(machines): State<Machines>,
@@ -34,10 +34,11 @@ pub async fn get(
 }
 
 /// Creates a project, or changes its quota.
-#[utoipa::path(put, path = "/api/v1/projects/{project}", tag = "projects", params(("project" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/projects/{project}", tag = "projects",
+    params(("project" = String, Path, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")),
     request_body = ProjectPut, responses(
-    (status = 200, description = "It was there; changed", body = Project),
-    (status = 201, description = "Created", body = Project),
+    (status = 200, description = "It was there; changed", body = Project, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
+    (status = 201, description = "Created", body = Project, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn put(
     State(machines): State<Machines>,

@@ -26,7 +26,7 @@ pub async fn list(
 /// Shows a published port and the machines behind it.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/publications/{publication}", tag = "publications",
     params(("project" = String, Path), ("publication" = String, Path, description = "Name or id")), responses(
-    (status = 200, description = "The published port", body = Publication),
+    (status = 200, description = "The published port", body = Publication, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(machines): State<Machines>,
@@ -38,10 +38,11 @@ pub async fn get(
 
 /// Publishes a port of a cluster on the host.
 #[utoipa::path(put, path = "/api/v1/projects/{project}/publications/{publication}", tag = "publications",
-    params(("project" = String, Path), ("publication" = String, Path, description = "Name")),
+    params(("project" = String, Path), ("publication" = String, Path, description = "Name",
+        pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")),
     request_body = PublicationPut, responses(
-    (status = 200, description = "It was there; changed", body = Publication),
-    (status = 201, description = "Created", body = Publication),
+    (status = 200, description = "It was there; changed", body = Publication, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
+    (status = 201, description = "Created", body = Publication, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn put(
     State(machines): State<Machines>,

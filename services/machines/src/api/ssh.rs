@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::Machines;
 
-/// Signs a user's SSH public key for a short time: good for every machine of the platform, without forwarding.
+/// Signs a user's SSH public key for a short time: good for the machines of this project, without forwarding.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/ssh-certificates", tag = "ssh",
     params(("project" = String, Path)), request_body = SshCertificateCreate, responses(
     (status = 201, description = "The certificate, and the authority of host certificates", body = SshCertificate),

@@ -8,7 +8,7 @@ use hafen_client::wire::{MachineState, SshCertificate, SshCertificateCreate};
 use hafen_db::store_error;
 
 use crate::Machines;
-use crate::ca::LOGIN_USER;
+use crate::ca::{LOGIN_USER, principal};
 use crate::engine::BoxDuplex;
 use crate::model::MachineRow;
 
@@ -28,7 +28,7 @@ impl Machines {
         let (now, random) = (self.0.now(), &*self.0.random);
         let key_id = format!("{project}/operator");
         let (certificate, serial, valid_before) =
-            self.0.ca.sign_user(&body.public_key, &key_id, ttl, now, random)?;
+            self.0.ca.sign_user(&body.public_key, &principal(project), &key_id, ttl, now, random)?;
         let mut tx = self.0.db.write().await?;
         let message = format!("SSH certificate {serial} issued for {} s", body.ttl);
         let data = serde_json::json!({ "serial": serial.to_string(), "valid_before": valid_before });

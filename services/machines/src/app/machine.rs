@@ -4,7 +4,7 @@ use hafen_base::{
     Error, ErrorKind, InstanceId, MachineId, OperationId, Page, PageLimit, Result, check_label,
 };
 use hafen_client::wire::{
-    Lease, Machine, MachineCreate, MachineCreated, MachinePatch, MachinePut, MachineResize, MachineSpec,
+    Lease, Machine, MachineCreate, MachineCreated, MachineInstance, MachinePatch, MachinePut, MachineResize, MachineSpec,
     MachineState, Usage,
 };
 use hafen_db::{Tx, store_error};
@@ -22,6 +22,8 @@ use crate::store::machine::Filter;
 struct Change<'a> {
     once: OnceTx<'a>,
     row: MachineRow,
+    /// The instance and spec it began with.
+    before: (InstanceId, MachineSpec),
 }
 
 enum Begin<'a> {
@@ -35,8 +37,8 @@ pub struct Guard<'a> {
     pub lease_nonce: Option<&'a str>,
 }
 
-pub(crate) fn no_machine(name: &str) -> Error {
-    Error::not_found(format!("machine {name:?}"))
+pub(crate) fn no_machine(project: &str, name: &str) -> Error {
+    Error::not_found(format!("machine {name:?} in project {project:?}"))
 }
 
 /// The wire form of a row.
@@ -133,7 +135,7 @@ impl Machines {
             spec: body.spec.clone(),
             health: body.health.clone(),
             metadata: body.metadata.clone(),
-            cordoned: false,
+            cordoned: body.skip_registration,
             instance_id: instance,
             disk_instance: instance,
             wanted: if body.skip_launch { WantedState::Stopped } else { WantedState::Started },
@@ -249,11 +251,26 @@ impl Machines {
 
     pub async fn machine_row(&self, project: &str, name: &str) -> Result<MachineRow> {
         let row = store::machine::find(self.0.db.reader(), project, name).await?;
-        row.ok_or_else(|| no_machine(name))
+        row.ok_or_else(|| no_machine(project, name))
     }
 
     pub async fn machine_view(&self, project: &str, name: &str) -> Result<Machine> {
         Ok(wire(&self.machine_row(project, name).await?))
+    }
+
+    /// Its current instance, then those that it replaced, newest first.
+    pub async fn machine_instances(&self, project: &str, name: &str) -> Result<Vec<MachineInstance>> {
+        let row = self.machine_row(project, name).await?;
+        let current = MachineInstance {
+            instance_id: row.instance_id,
+            state: "current".into(),
+            replaced_at: None,
+            spec: row.spec,
+        };
+        let replaced = store::instance::list(self.0.db.reader(), row.id).await?;
+        // A change between the two reads would show the same instance twice.
+        let replaced = replaced.into_iter().filter(|one| one.instance_id != current.instance_id);
+        Ok(std::iter::once(current.clone()).chain(replaced).collect())
     }
 
     pub async fn machine_list(
@@ -274,14 +291,14 @@ impl Machines {
     }
 
     /// Reads the row in `tx` and checks what the caller says to know about it.
-    async fn machine_for_change(
+    pub(super) async fn machine_for_change(
         &self,
         tx: &mut Tx,
         project: &str,
         name: &str,
         guard: &Guard<'_>,
     ) -> Result<MachineRow> {
-        let row = store::machine::find(&mut **tx, project, name).await?.ok_or_else(|| no_machine(name))?;
+        let row = store::machine::find(&mut **tx, project, name).await?.ok_or_else(|| no_machine(project, name))?;
         (guard.if_match)(row.generation)?;
         let held = row.lease_until > self.0.now();
         match (&row.lease_nonce, guard.lease_nonce) {
@@ -314,12 +331,13 @@ impl Machines {
             Begun::New(once) => once,
         };
         let row = self.machine_for_change(&mut once.tx, project, name, guard).await?;
-        Ok(Begin::New(Box::new(Change { once, row })))
+        let before = (row.instance_id, row.spec.clone());
+        Ok(Begin::New(Box::new(Change { once, row, before })))
     }
 
     /// Ends a change. `kind` names the operation it begins; none when there was nothing to do.
     async fn change_finish(&self, change: Box<Change<'_>>, kind: Option<&'static str>) -> Result<Machine> {
-        let Change { mut once, mut row } = *change;
+        let Change { mut once, mut row, before } = *change;
         let Some(kind) = kind else {
             let machine = wire(&row);
             once.finish(&machine, &*self.0.clock).await?;
@@ -338,6 +356,9 @@ impl Machines {
             row.since = now;
             row.restarts = 0;
             row.reason = String::new();
+        }
+        if before.0 != row.instance_id {
+            store::instance::replaced(&mut once.tx, row.id, before.0, &before.1, now).await?;
         }
         store::machine::set_wanted(&mut once.tx, &row).await?;
         self.machine_event(&mut once.tx, &row, event_of(kind), &format!("was asked: {kind}")).await?;
@@ -627,7 +648,7 @@ impl Machines {
             Begun::New(once) => once,
         };
         let row =
-            store::machine::find(&mut *once.tx, project, name).await?.ok_or_else(|| no_machine(name))?;
+            store::machine::find(&mut *once.tx, project, name).await?.ok_or_else(|| no_machine(project, name))?;
         let mut lease = self.new_lease(ttl);
         if row.lease_until > self.0.now() {
             match (row.lease_nonce, nonce) {
@@ -670,7 +691,7 @@ impl Machines {
         }
         let id = match store::machine::find(self.0.db.reader(), project, name).await? {
             Some(row) => row.id.to_string(),
-            None => return Err(no_machine(name)),
+            None => return Err(no_machine(project, name)),
         };
         let mut bell = self.0.events.subscribe();
         let deadline = self.0.clock.sleep(timeout);
@@ -684,7 +705,7 @@ impl Machines {
                         row.state = MachineState::Destroyed;
                         Ok(wire(&row))
                     }
-                    _ => Err(no_machine(name)),
+                    _ => Err(no_machine(project, name)),
                 };
             };
             if instance.is_some_and(|instance| instance != row.instance_id.to_string()) {

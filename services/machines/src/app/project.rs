@@ -13,9 +13,11 @@ impl Machines {
     pub async fn project_put(&self, name: &str, body: &ProjectPut) -> Result<(Project, bool)> {
         check_label("project", name).map_err(|message| Error::invalid_field("/project", message))?;
         if let Some(quota) = &body.quota {
-            let all = [quota.machines, quota.cpus, quota.memory, quota.disk];
-            if all.iter().any(|n| !(0..=1_000_000_000_000_000).contains(n)) {
-                return Err(Error::invalid_field("/quota", "a quota is between 0 and 10^15"));
+            let counts = [quota.machines, quota.cpus].iter().all(|n| (0..=1_000_000).contains(n));
+            let bytes = [quota.memory, quota.disk].iter().all(|n| (0..=1_000_000_000_000_000).contains(n));
+            if !counts || !bytes {
+                let range = "a quota is between 0 and 10^6 machines and cpus, 10^15 bytes of memory and disk";
+                return Err(Error::invalid_field("/quota", range));
             }
         }
         let mut tx = self.0.db.write().await?;

@@ -4,7 +4,7 @@ use hafen_base::{Error, Page, PageLimit, Result, SnapshotId, check_label};
 use hafen_client::wire::{MachineState, Operation, Snapshot};
 use hafen_work::{Begun, Once, OnceTx};
 
-use super::machine::no_machine;
+use super::machine::Guard;
 use crate::Machines;
 use crate::store;
 
@@ -18,6 +18,7 @@ impl Machines {
         project: &str,
         machine: &str,
         name: &str,
+        guard: &Guard<'_>,
         repeat: Option<&Once>,
     ) -> Result<Operation> {
         check_label("snapshot", name).map_err(|message| Error::invalid_field("/name", message))?;
@@ -28,9 +29,7 @@ impl Machines {
         };
         let tx = &mut once.tx;
         let (operation, id) = {
-            let row = store::machine::find(&mut **tx, project, machine)
-                .await?
-                .ok_or_else(|| no_machine(machine))?;
+            let row = self.machine_for_change(tx, project, machine, guard).await?;
             if !matches!(row.state, MachineState::Started | MachineState::Stopped) {
                 let state = row.state.as_str();
                 return Err(Error::conflict(format!(
@@ -74,6 +73,7 @@ impl Machines {
         machine: &str,
         name: &str,
         wanted: &'static str,
+        guard: &Guard<'_>,
         repeat: Option<&Once>,
     ) -> Result<Operation> {
         let begun = OnceTx::begin::<(Operation, String)>(&self.0.db, repeat).await?;
@@ -83,9 +83,7 @@ impl Machines {
         };
         let tx = &mut once.tx;
         let (operation, id) = {
-            let row = store::machine::find(&mut **tx, project, machine)
-                .await?
-                .ok_or_else(|| no_machine(machine))?;
+            let row = self.machine_for_change(tx, project, machine, guard).await?;
             let found =
                 store::snapshot::find(&mut **tx, row.id, name).await?.ok_or_else(|| no_snapshot(name))?;
             let snapshot = found.snapshot;

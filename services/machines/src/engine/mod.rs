@@ -102,7 +102,8 @@ pub struct MachineConfig {
     pub network: NetworkConfig,
     pub address: Ipv4Addr,
     pub mac: String,
-    pub user_data: Option<Vec<u8>>,
+    /// For cloud-init, base 64.
+    pub user_data: Option<String>,
     pub start: Start,
 }
 
@@ -159,6 +160,8 @@ pub struct PublicationConfig {
 pub enum Noticed {
     /// This machine's reality changed: look.
     Machine(MachineId),
+    /// What carries this network is gone: make it anew.
+    Network(NetworkId),
     /// A destination outside was reached, or refused.
     Egress { network: NetworkId, destination: String, allowed: bool },
 }

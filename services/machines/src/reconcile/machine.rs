@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hafen_base::{Error, ErrorKind, Result};
 use hafen_client::wire::{ImageSource, MachineState, OperationStatus, Usage};
 use hafen_db::store_error;
@@ -124,7 +122,6 @@ impl MachinesReconciler {
             Some(ImageSource::Cloud { firmware, .. }) => Some(firmware),
             _ => None,
         };
-        let user_data = row.spec.user_data.as_ref().map(|data| STANDARD.decode(data)).transpose();
         Ok(MachineConfig {
             id: row.id,
             instance: row.instance_id,
@@ -139,7 +136,7 @@ impl MachinesReconciler {
             network: network_config(&network.network)?,
             address: row.address,
             mac: row.mac.clone(),
-            user_data: user_data.map_err(Error::internal)?,
+            user_data: row.spec.user_data.clone(),
             start: if row.spec.start == "cold" { Start::Cold } else { Start::Warm },
         })
     }

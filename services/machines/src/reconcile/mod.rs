@@ -53,6 +53,9 @@ pub async fn listen(
             Some(Noticed::Machine(id)) => {
                 machines.0.wakes.machine.wake(id.to_string());
             }
+            Some(Noticed::Network(id)) => {
+                machines.0.wakes.network.wake(id.to_string());
+            }
             Some(Noticed::Egress { network, destination, allowed }) => {
                 if let Err(error) = record_egress(&machines, network, &destination, allowed).await {
                     tracing::warn!(%network, cause = %error.cause_chain(), "an egress record was not written: {error}");

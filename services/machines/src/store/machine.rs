@@ -313,7 +313,11 @@ pub async fn set_lease(tx: &mut Tx, id: MachineId, nonce: &str, until: Timestamp
 /// Removes the row and leaves a tombstone: should the engine bring forth this machine once more (a creation that was
 /// under way when the platform died), it is known to be garbage.
 pub async fn delete(tx: &mut Tx, id: MachineId, now: Timestamp) -> Result<()> {
-    for sql in ["DELETE FROM machine_metadata WHERE machine_id = $1", "DELETE FROM machine WHERE id = $1"] {
+    for sql in [
+        "DELETE FROM machine_metadata WHERE machine_id = $1",
+        "DELETE FROM replaced_instance WHERE machine_id = $1",
+        "DELETE FROM machine WHERE id = $1",
+    ] {
         sqlx::query(sql).bind(id.to_string()).execute(&mut **tx).await.map_err(store_error)?;
     }
     sqlx::query("INSERT INTO tombstone (machine_id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING")

@@ -1,6 +1,7 @@
 //! Queries of this service, and nothing else: no rule, no call upwards. Portable between SQLite and PostgreSQL.
 
 pub mod image;
+pub mod instance;
 pub mod machine;
 pub mod network;
 pub mod operation;
@@ -67,6 +68,12 @@ CREATE TABLE snapshot (id TEXT PRIMARY KEY, machine_id TEXT NOT NULL, name TEXT 
 CREATE TABLE operation (id TEXT PRIMARY KEY, project TEXT NOT NULL, kind TEXT NOT NULL, resources TEXT NOT NULL, status TEXT NOT NULL, may_cancel BIGINT NOT NULL, error TEXT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL);
 CREATE INDEX operation_status ON operation (status);
 CREATE TABLE publication (id TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, host TEXT NOT NULL UNIQUE, group_name TEXT NOT NULL, port BIGINT NOT NULL, wanted TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, backends TEXT NOT NULL, generation BIGINT NOT NULL, observed_generation BIGINT NOT NULL, UNIQUE (project, name));
+",
+    },
+    Migration {
+        name: "20261124_replaced_instances",
+        sql: "CREATE TABLE replaced_instance (instance_id TEXT PRIMARY KEY, machine_id TEXT NOT NULL, spec TEXT NOT NULL, replaced_at BIGINT NOT NULL);
+CREATE INDEX replaced_instance_machine ON replaced_instance (machine_id);
 ",
     },
 ];

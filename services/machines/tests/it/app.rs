@@ -160,6 +160,7 @@ pub fn machine(name: &str) -> MachineCreate {
         metadata: Default::default(),
         health: None,
         skip_launch: false,
+        skip_registration: false,
         lease_ttl: None,
     }
 }
