@@ -1,0 +1,90 @@
+//! The half of a holder that lives in the network.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hafen_base::{Clock, SystemClock};
+use rustix::process::{Resource, Rlimit, Signal};
+use tokio::io::AsyncReadExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::serve::{self, Shared};
+use super::state::State;
+use super::{READY, runtime, say};
+use crate::folder::{self, ALIVE, HOLDER, Lock, SOCKET, SocketDir};
+use crate::{Error, Result};
+
+pub(super) fn run(folder: &Path) -> Result<()> {
+    // Outer dies: so do we. Its end of the connection closes too, in case it died before this.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| Error::io("follow", "the outer holder", error))?;
+    raise_limits();
+    let id = folder.file_name().unwrap_or_default().to_string_lossy();
+    let lock = Lock::attempt(&folder.join(ALIVE))?;
+    let _alive = lock.ok_or_else(|| Error::holder(&id, "runs already"))?;
+    runtime()?.block_on(hold(folder))
+}
+
+async fn hold(folder: &Path) -> Result<()> {
+    let pid = std::process::id();
+    let generation = format!("{:x}-{pid:x}", SystemClock.now().micros());
+    let state = State::build(folder, generation.clone()).await?;
+    let listener = bind(folder)?;
+    let about = serde_json::json!({"pid": pid, "generation": generation, "started": SystemClock.now()});
+    folder::write_json(&folder.join(HOLDER), &about)?;
+    let mut outer = outer()?;
+    let shared = Arc::new(Shared::new(state.config.id.clone(), Mutex::new(state), Notify::new()));
+    say(READY);
+
+    let mut pulse = interval(Duration::from_millis(500));
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut word = [0; 256];
+    loop {
+        tokio::select! {
+            connection = listener.accept() => match connection {
+                Ok((stream, _)) => { tokio::spawn(serve::connection(shared.clone(), stream)); }
+                // Out of descriptors: wait for connections to end in place of spinning.
+                Err(error) => {
+                    eprintln!("cannot accept on the control socket: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            _ = pulse.tick() => {
+                if let Err(error) = shared.state.lock().await.tend().await {
+                    eprintln!("{error}");
+                }
+            }
+            read = outer.read(&mut word) => if matches!(read, Ok(0) | Err(_)) { return Ok(()) },
+            () = shared.stop.notified() => return Ok(()),
+        }
+    }
+}
+
+/// The connection to outer, which is our standard input.
+fn outer() -> Result<UnixStream> {
+    let wrong = |error| Error::io("use", "the connection to the outer holder", error);
+    let fd: OwnedFd = rustix::io::dup(std::io::stdin()).map_err(|error| wrong(error.into()))?;
+    let stream = StdUnixStream::from(fd);
+    stream.set_nonblocking(true).map_err(wrong)?;
+    UnixStream::from_std(stream).map_err(wrong)
+}
+
+fn bind(folder: &Path) -> Result<UnixListener> {
+    let path = folder.join(SOCKET);
+    folder::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+    let sockets = SocketDir::open(folder)?;
+    // Only its owner may connect: the umask is set for that.
+    UnixListener::bind(sockets.path(SOCKET)).map_err(|error| Error::io("listen on", &path, error))
+}
+
+/// Each published connection takes two descriptors.
+fn raise_limits() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+}

@@ -1,0 +1,172 @@
+//! What a holder holds, and how each request changes it.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::names::Names;
+use super::publish::Published;
+use super::{bridge, firewall};
+use crate::config::{MAX_MACHINES, check_id};
+use crate::folder::{self, CONFIG, HOSTS};
+use crate::wire::Status;
+use crate::{Config, Error, HostEntry, Result, TapConfig};
+
+/// How many ports one network may publish.
+const MAX_PUBLICATIONS: usize = 256;
+
+pub(super) struct Tap {
+    pub config: TapConfig,
+    /// Never used twice in the life of a holder: rules for a vanished tap fit no other.
+    pub interface: String,
+}
+
+pub(super) struct State {
+    folder: PathBuf,
+    generation: String,
+    pub config: Config,
+    hosts: Vec<HostEntry>,
+    taps: Vec<Tap>,
+    made: u64,
+    names: Names,
+    pub publications: HashMap<String, Published>,
+    degraded: Vec<String>,
+    /// Whether addresses of cards are checked at all.
+    pins: bool,
+}
+
+impl State {
+    /// Builds the network in the fresh namespace that this process is in.
+    pub(super) async fn build(folder: &Path, generation: String) -> Result<Self> {
+        let missing = || Error::NotFound { what: format!("{}/{CONFIG}", folder.display()) };
+        let config: Config = folder::read_json(&folder.join(CONFIG))?.ok_or_else(missing)?;
+        config.check()?;
+        // What no longer fits is left out: names are set again by whoever ensures the network.
+        let mut hosts: Vec<HostEntry> = folder::read_json(&folder.join(HOSTS))?.unwrap_or_default();
+        hosts.retain(|host| host.check(&config).is_ok());
+
+        let mut degraded = Vec::new();
+        // Rules before there is anything they could come too late for.
+        firewall::load_gateway("").await?;
+        let refused = firewall::load_cards().await;
+        let pins = refused.is_none();
+        degraded.extend(refused);
+        degraded.extend(bridge::make(&config).await?);
+        let (mut names, as_root) = Names::make(folder)?;
+        degraded.extend(as_root);
+        names.set(&config, &hosts).await?;
+        names.start(&config).await?;
+        let publications = HashMap::new();
+        let folder = folder.to_path_buf();
+        Ok(Self {
+            folder,
+            generation,
+            config,
+            hosts,
+            taps: Vec::new(),
+            made: 0,
+            names,
+            publications,
+            degraded,
+            pins,
+        })
+    }
+
+    pub(super) async fn configure(&mut self, config: Config) -> Result<()> {
+        config.check()?;
+        let fixed = Config { egress: config.egress.clone(), ..self.config.clone() };
+        if fixed != config {
+            return Err(Error::invalid("only the egress of a running network can be changed"));
+        }
+        folder::write_json(&self.folder.join(CONFIG), &config)?;
+        self.config = config;
+        Ok(())
+    }
+
+    pub(super) async fn hosts_set(&mut self, hosts: Vec<HostEntry>) -> Result<()> {
+        if hosts.len() > MAX_MACHINES {
+            let message =
+                format!("{} names in network {}; at most {MAX_MACHINES}", hosts.len(), self.config.id);
+            return Err(Error::TooMany { message });
+        }
+        for host in &hosts {
+            host.check(&self.config)?;
+        }
+        if hosts == self.hosts {
+            return Ok(());
+        }
+        folder::write_json(&self.folder.join(HOSTS), &hosts)?;
+        self.names.set(&self.config, &hosts).await?;
+        self.hosts = hosts;
+        Ok(())
+    }
+
+    pub(super) async fn tap(&mut self, tap: TapConfig) -> Result<OwnedFd> {
+        tap.check(&self.config)?;
+        self.tap_delete(&tap.machine).await?;
+        // Taps of machines that ended took themselves away.
+        let interfaces = bridge::interfaces()?;
+        self.taps.retain(|tap| interfaces.contains(&tap.interface));
+        if self.taps.len() >= MAX_MACHINES {
+            let message = format!("{MAX_MACHINES} taps in network {}; no more", self.config.id);
+            return Err(Error::TooMany { message });
+        }
+        let other = |held: &&Tap| held.config.address == tap.address || held.config.mac == tap.mac;
+        if let Some(held) = self.taps.iter().find(other) {
+            let (machine, held) = (&tap.machine, &held.config);
+            let message =
+                format!("{machine} cannot have {} and {}: {} has them", tap.address, tap.mac, held.machine);
+            return Err(Error::invalid(message));
+        }
+        self.made += 1;
+        let interface = format!("tap{}", self.made);
+        let fd = bridge::attach(&interface).await?;
+        self.taps.push(Tap { config: tap, interface });
+        self.pin().await?;
+        Ok(fd)
+    }
+
+    pub(super) async fn tap_delete(&mut self, machine: &str) -> Result<()> {
+        check_id("machine id", machine)?;
+        let Some(at) = self.taps.iter().position(|tap| tap.config.machine == machine) else { return Ok(()) };
+        let tap = self.taps.swap_remove(at);
+        bridge::detach(&tap.interface).await?;
+        self.pin().await
+    }
+
+    async fn pin(&self) -> Result<()> {
+        if self.pins { firewall::pin(&self.taps).await } else { Ok(()) }
+    }
+
+    /// Room for one more publication named `id`.
+    pub(super) fn may_publish(&self, id: &str) -> Result<()> {
+        check_id("publication id", id)?;
+        if self.publications.contains_key(id) {
+            return Err(Error::invalid(format!("{id} is published already")));
+        }
+        if self.publications.len() >= MAX_PUBLICATIONS {
+            let message = format!("{MAX_PUBLICATIONS} publications in network {}; no more", self.config.id);
+            return Err(Error::TooMany { message });
+        }
+        Ok(())
+    }
+
+    pub(super) async fn status(&self) -> Result<Status> {
+        let interfaces = bridge::interfaces()?;
+        let alive = self.taps.iter().filter(|tap| interfaces.contains(&tap.interface));
+        Ok(Status {
+            generation: self.generation.clone(),
+            pid: std::process::id(),
+            config: self.config.clone(),
+            taps: alive.map(|tap| tap.config.clone()).collect(),
+            hosts: self.hosts.len(),
+            spoofed_packets: if self.pins { firewall::spoofed().await? } else { 0 },
+            degraded: self.degraded.clone(),
+        })
+    }
+
+    /// Starts dnsmasq anew if it ended.
+    pub(super) async fn tend(&mut self) -> Result<()> {
+        if self.names.has_ended() { self.names.start(&self.config).await } else { Ok(()) }
+    }
+}

@@ -1,0 +1,6 @@
+//! Real namespaces, real packets, no virtual machines.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod basic;
+mod ports;
+mod support;
