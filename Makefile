@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint tools packages openapi fmt
+.PHONY: help demo test bench lint tools packages openapi fmt
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -16,6 +16,11 @@ demo: packages ## Build, start the platform, apply examples/hello, check it
 
 test: packages ## Run every test
 	cargo test --workspace --locked
+
+bench: packages ## Measure; prints a table, writes bench/results/*.json
+	@scripts/packages-bench "$${CARGO_TARGET_DIR:-target}/bench"
+	cargo build --release --locked -p hafen -p hafen-bench
+	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/release/hafen-bench" --hafen "$$target/release/hafen" --scratch "$$target/bench" $(PARTS)
 
 lint: tools ## Format, lints, licences, advisories, unused dependencies, house rules
 	cargo fmt --all --check

@@ -1,0 +1,118 @@
+//! Ten thousand machines, and a client that misbehaves: where something grows faster than it should, it shows here first.
+
+use std::time::{Duration, Instant};
+
+use hafen_base::{Error, Result};
+use hafen_client::Client;
+use hafen_client::wire::{List, Machine};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::Context;
+use crate::platform::{Platform, broken, megabytes};
+use crate::report::{Figure, Part};
+
+const MACHINES: u32 = 10_000;
+
+pub async fn measure(context: &Context) -> Result<Part> {
+    let mut part = Part::new("large");
+    let platform = Platform::start(context, "sim").await?;
+    let client = platform.client()?;
+    let empty = platform.resident_at_rest().await?;
+    let file = platform.manifest("bench", MACHINES)?;
+    let plan = platform.timed(&["plan", "-f", &file]).await?;
+    let peak = platform.resident_peak()?;
+
+    // Asks for every event and reads none: it must cost nobody anything, and be cut off.
+    let mut deaf = deaf_reader(&platform).await?;
+    let apply = platform.timed(&["apply", "--yes", "-f", &file]).await?;
+    let cut_off = ended(&mut deaf).await?;
+
+    let (small, large) = (pages(&client, 100).await?, pages(&client, 1000).await?);
+    let mut again = Vec::new();
+    for _ in 0..context.runs {
+        again.push(platform.timed(&["plan", "-f", &file]).await?);
+    }
+    let full = platform.resident_at_rest().await?;
+    let apply_peak = platform.resident_peak()?;
+    let destroy = platform.timed(&["destroy", "--yes", "-f", &file]).await?;
+    let per_machine = megabytes(full.saturating_sub(empty)) * 1000.0 / f64::from(MACHINES);
+    part.fact("deaf_reader", if cut_off { "cut off" } else { "still connected" });
+    let figures = [
+        Figure::seconds("plan_10000", "hafen plan: 10,000 machines to create", &[plan])
+            .map(|figure| figure.at_most(3.0)),
+        Figure::new("plan_peak", "hafen serve: most memory during that plan", "MB", &[megabytes(peak)]),
+        Figure::seconds(
+            "apply_10000",
+            "hafen apply: 10,000 machines, beside a reader who does not read",
+            &[apply],
+        ),
+        Figure::new(
+            "apply_peak",
+            "hafen serve: most memory during that apply",
+            "MB",
+            &[megabytes(apply_peak)],
+        ),
+        Figure::seconds("page_100", "machine list at 10,000: a page of 100", &small),
+        Figure::seconds("page_1000", "machine list at 10,000: a page of 1,000", &large),
+        Figure::seconds("plan_unchanged", "hafen plan: 10,000 machines, nothing to do", &again)
+            .map(|figure| figure.at_most(3.0)),
+        Figure::new(
+            "machine_memory",
+            "control plane: memory per machine at 10,000, at rest",
+            "kB",
+            &[per_machine],
+        )
+        .map(|figure| figure.at_most(50.0)),
+        Figure::seconds("destroy_10000", "hafen destroy: 10,000 machines", &[destroy]),
+    ];
+    for figure in figures {
+        part.figures.push(figure?);
+    }
+    Ok(part)
+}
+
+async fn deaf_reader(platform: &Platform) -> Result<tokio::net::TcpStream> {
+    let address = platform.url.trim_start_matches("http://");
+    let socket = tokio::net::TcpSocket::new_v4().map_err(broken("a socket"))?;
+    // Small, so that the kernel does not listen in its place.
+    socket.set_recv_buffer_size(4096).map_err(broken("a socket"))?;
+    let address = address.parse().map_err(Error::internal)?;
+    let mut stream = socket.connect(address).await.map_err(broken("a connection"))?;
+    let request = format!(
+        "GET /api/v1/events?after=0 HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\n\r\n",
+        platform.token
+    );
+    stream.write_all(request.as_bytes()).await.map_err(broken("a connection"))?;
+    Ok(stream)
+}
+
+/// Whether the other side has ended the stream, once all that lay in the buffers is read.
+async fn ended(stream: &mut tokio::net::TcpStream) -> Result<bool> {
+    let mut buffer = vec![0_u8; 64 << 10];
+    loop {
+        // A stream that goes on is silent for a moment at some time, as nothing happens any more.
+        match tokio::time::timeout(Duration::from_secs(2), stream.read(&mut buffer)).await {
+            Err(_) => return Ok(false),
+            Ok(Ok(0) | Err(_)) => return Ok(true),
+            Ok(Ok(_)) => {}
+        }
+    }
+}
+
+/// Reads the whole list; how long each page took.
+async fn pages(client: &Client, limit: u32) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    let (mut next, mut count) = (String::new(), 0);
+    loop {
+        let began = Instant::now();
+        let path = format!("/api/v1/projects/bench/machines?limit={limit}{next}");
+        let page: List<Machine> = client.get(&path).await?;
+        took.push(began.elapsed());
+        count += page.items.len();
+        match page.next_page {
+            Some(token) => next = format!("&page={token}"),
+            None if count == MACHINES as usize => return Ok(took),
+            None => return Err(Error::unavailable(format!("the list has {count} machines"))),
+        }
+    }
+}
