@@ -122,15 +122,17 @@ impl Db {
         self.backend
     }
 
-    /// Begins a transaction that writes. In SQLite it takes the write lock at once, so that a read followed by a
-    /// write inside it cannot fail halfway.
+    /// Begins a transaction that writes. It takes the service's write lock at once, so that what it reads still holds when
+    /// it writes: a quota, a free subnet, a name, an idempotency key. `SQLite` has one writer anyhow. `PostgreSQL` gets an
+    /// advisory lock per schema in the same round trip: without it a check and the write after it could be overtaken (a
+    /// network destroyed while a machine moves in), and every event takes a lock of its own soon after in any case.
     ///
     /// # Errors
     /// Unavailable when no connection is to be had.
     pub async fn write(&self) -> Result<Tx> {
         let begin = match self.backend {
             Backend::Sqlite => "BEGIN IMMEDIATE",
-            Backend::Postgres => "BEGIN",
+            Backend::Postgres => "BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema()))",
         };
         self.writer.begin_with(begin).await.map_err(store_error)
     }

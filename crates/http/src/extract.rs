@@ -48,23 +48,56 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBytes<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let pointer = pointer(error.path());
-        let inner = error.into_inner();
-        if inner.is_data() {
-            Error::invalid_field(pointer, inner.to_string())
-        } else {
-            Error::invalid(format!("the body is not JSON: {inner}"))
-        }
-    })?;
-    deserializer.end().map_err(|error| Error::invalid(format!("the body is not one JSON value: {error}")))?;
     // PostgreSQL refuses NUL in text, and nothing of ours needs one: refuse it on both, at the door. In JSON it can only
     // come as an escape; a backslash before that escape makes it harmless, and is too rare to tell apart.
     if bytes.windows(6).any(|window| window.eq_ignore_ascii_case(b"\\u0000")) {
         return Err(Error::invalid("the body holds a NUL character (\\u0000)").into());
     }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = match serde_path_to_error::deserialize(&mut deserializer) {
+        Ok(value) => value,
+        // To JSON Schema, and to languages with one kind of number, 2.0 is the integer 2.
+        Err(error) if error.inner().is_data() && error.inner().to_string().contains("floating point") => {
+            let mut body: serde_json::Value =
+                serde_json::from_slice(bytes).map_err(|_| refusal(error))?;
+            whole_numbers(&mut body);
+            return Ok(serde_path_to_error::deserialize(body).map_err(refusal)?);
+        }
+        Err(error) => return Err(refusal(error).into()),
+    };
+    deserializer.end().map_err(|error| Error::invalid(format!("the body is not one JSON value: {error}")))?;
     Ok(value)
+}
+
+fn refusal(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let pointer = pointer(error.path());
+    let inner = error.into_inner();
+    if inner.is_data() {
+        Error::invalid_field(pointer, inner.to_string())
+    } else {
+        Error::invalid(format!("the body is not JSON: {inner}"))
+    }
+}
+
+/// Writes numbers without a fraction as integers, as far as a double holds them exactly.
+fn whole_numbers(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|_| number.is_f64())
+                && float.fract() == 0.0
+                && float.abs() <= EXACT
+            {
+                #[expect(clippy::cast_possible_truncation, reason = "whole, and within what a double holds exactly")]
+                let whole = float as i64;
+                *value = Value::from(whole);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {

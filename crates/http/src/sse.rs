@@ -1,6 +1,8 @@
 //! Events over server-sent events (WHATWG HTML, section 9.2): in order, from any position. A reader that is too slow is cut
 //! off and told to read again from its last position; it never misses one silently.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -18,9 +20,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a full buffer may stay full.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The last frame of a reader that was cut off. It has no `id`, so that a browser goes on from the last event it got.
+const CUT_OFF: &str = "event: cut_off\ndata: {\"detail\":\"you read too slowly: connect again and read on from the last id \
+                       you got\"}\n\n";
+
 /// Streams events after position `after`.
 pub fn event_stream(log: EventLog, after: i64, project: Option<String>) -> Response {
     let (sender, receiver) = mpsc::channel::<Bytes>(BUFFER);
+    let too_slow = Arc::new(AtomicBool::new(false));
+    let mark = Arc::clone(&too_slow);
     // The task ends when the reader goes: its next send fails.
     tokio::spawn(async move {
         let mut bell = log.subscribe();
@@ -41,21 +49,29 @@ pub fn event_stream(log: EventLog, after: i64, project: Option<String>) -> Respo
                 let frame = format!("id: {}\nevent: {}\ndata: {data}\n\n", event.seq, event.kind);
                 match timeout(PATIENCE, sender.send(Bytes::from(frame))).await {
                     Ok(Ok(())) => {}
-                    // Gone, or too slow.
-                    Ok(Err(_)) | Err(_) => return,
+                    // Gone.
+                    Ok(Err(_)) => return,
+                    // What is in the buffer still reaches it, then the word that it was cut off.
+                    Err(_) => {
+                        tracing::debug!(position, "an event reader is too slow and is cut off");
+                        mark.store(true, Ordering::Release);
+                        return;
+                    }
                 }
             }
             if more {
                 continue;
             }
+            // A full buffer needs no sign of life; a reader that went away is noticed.
             if timeout(KEEP_ALIVE, bell.changed()).await.is_err()
-                && sender.try_send(Bytes::from_static(b": still here\n\n")).is_err()
+                && let Err(mpsc::error::TrySendError::Closed(_)) =
+                    sender.try_send(Bytes::from_static(b": still here\n\n"))
             {
                 return;
             }
         }
     });
-    let stream = futures_unfold(receiver);
+    let stream = frames(receiver, too_slow);
     (
         [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")],
         Body::new(StreamBody::new(stream)),
@@ -63,10 +79,17 @@ pub fn event_stream(log: EventLog, after: i64, project: Option<String>) -> Respo
         .into_response()
 }
 
-fn futures_unfold(
+fn frames(
     receiver: mpsc::Receiver<Bytes>,
+    too_slow: Arc<AtomicBool>,
 ) -> impl futures::Stream<Item = Result<http_body::Frame<Bytes>, std::convert::Infallible>> {
-    futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|bytes| (Ok(http_body::Frame::data(bytes)), receiver))
+    futures::stream::unfold((receiver, too_slow), |(mut receiver, too_slow)| async move {
+        let bytes = match receiver.recv().await {
+            Some(bytes) => bytes,
+            // Said once: the swap leaves false behind.
+            None if too_slow.swap(false, Ordering::AcqRel) => Bytes::from_static(CUT_OFF.as_bytes()),
+            None => return None,
+        };
+        Some((Ok(http_body::Frame::data(bytes)), (receiver, too_slow)))
     })
 }

@@ -76,7 +76,8 @@ async fn plan_create(
 /// Refused with 412 when wanted state or reality moved since the plan was made, with 409 while another apply of the project
 /// runs or when the plan has problems. Once accepted it is carried to its end, across restarts of the platform.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/applies", tag = "stacks", operation_id = "apply_create",
-    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, description = "Repeats act once")),
+    params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+            description = "Repeats act once")),
     request_body = ApplyCreate,
     responses(
         (status = 202, description = "Accepted", body = Apply, headers(("Location" = String, description = "Where the apply is"))),

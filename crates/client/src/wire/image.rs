@@ -51,7 +51,12 @@ fn default_firmware() -> String {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "web",
+    "source": { "kind": "debian", "release": "trixie", "packages": ["nginx-light"] },
+}))]
 pub struct ImageCreate {
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
     pub source: ImageSource,
     /// The lock of an earlier build: exactly these packages are used.

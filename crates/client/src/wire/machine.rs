@@ -32,6 +32,7 @@ pub struct Health {
 #[serde(deny_unknown_fields)]
 pub struct MachineSpec {
     /// Name of an image of the project.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub image: String,
     #[schema(minimum = 1, maximum = 256)]
     pub cpus: i64,
@@ -42,16 +43,32 @@ pub struct MachineSpec {
     #[schema(minimum = 1_073_741_824, maximum = 1_125_899_906_842_624_i64)]
     pub disk: i64,
     /// Name of a network of the project.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub network: String,
     /// A fixed IPv4 address in the network; chosen when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Ipv4)]
     pub address: Option<String>,
     /// cloud-init user data (cloud images), or a script that a built image runs once; base 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
     /// `warm`: resume from a booted template; `cold`: boot.
     #[serde(default = "default_start")]
+    #[schema(pattern = "^(warm|cold)$")]
     pub start: String,
+}
+
+/// Metadata as the rules take it: `hafen_base::check_metadata_key` and `check_metadata_value`.
+fn metadata_schema() -> utoipa::openapi::schema::Object {
+    use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+    let text = |pattern: &str| {
+        Schema::Object(ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).pattern(Some(pattern)).build())
+    };
+    ObjectBuilder::new()
+        .property_names(Some(text("^[A-Za-z0-9._/-]{1,63}$")))
+        .additional_properties(Some(text("^[^\\u0000-\\u001f\\u007f-\\u009f]*$")))
+        .max_properties(Some(64))
+        .build()
 }
 
 fn default_start() -> String {
@@ -60,19 +77,31 @@ fn default_start() -> String {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "db-1",
+    "spec": { "image": "web", "cpus": 1, "memory": 536_870_912, "disk": 4_294_967_296_i64, "network": "backend" },
+    "group": "db", "metadata": { "team": "shop" },
+    "health": { "tcp": true, "port": 22, "interval_ms": 2000, "timeout_ms": 1000, "healthy_after": 1 },
+}))]
 pub struct MachineCreate {
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
     pub spec: MachineSpec,
     /// The cluster it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub group: Option<String>,
     #[serde(default)]
+    #[schema(schema_with = metadata_schema)]
     pub metadata: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// Make it, but leave it stopped.
     #[serde(default)]
     pub skip_launch: bool,
+    /// Begin cordoned: no publication sends it traffic until a PATCH sets `cordoned` to false.
+    #[serde(default)]
+    pub skip_registration: bool,
     /// Take a lease in the same step, in seconds; closes the create-then-lock race.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 3600)]
@@ -85,8 +114,10 @@ pub struct MachineCreate {
 pub struct MachinePut {
     pub spec: MachineSpec,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub group: Option<String>,
     #[serde(default)]
+    #[schema(schema_with = metadata_schema)]
     pub metadata: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -98,6 +129,7 @@ pub struct MachinePut {
 pub struct MachinePatch {
     /// Whole new metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = metadata_schema)]
     pub metadata: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -219,6 +251,19 @@ pub struct Machine {
     pub observed_generation: i64,
 }
 
+/// One configuration that a machine had, or has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineInstance {
+    #[schema(value_type = String)]
+    pub instance_id: InstanceId,
+    /// `current`, or `replaced` by a later one.
+    pub state: String,
+    /// When it was replaced; null for the current one.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub replaced_at: Option<Timestamp>,
+    pub spec: MachineSpec,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseCreate {
@@ -247,6 +292,7 @@ pub struct MachineCreated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotCreate {
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
 }
 

@@ -19,7 +19,9 @@ pub enum Egress {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "backend", "egress": { "allow": ["deb.debian.org:443"] } }))]
 pub struct NetworkCreate {
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
     #[serde(default)]
     pub egress: Egress,
@@ -58,10 +60,12 @@ pub struct Network {
 /// Publishes a port of a cluster on the host, spread over its healthy machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "host": "127.0.0.1:8081", "group": "web", "port": 80 }))]
 pub struct PublicationPut {
     /// `127.0.0.1:8081`
     pub host: String,
     /// Every machine whose `group` is this takes part once it is healthy.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub group: String,
     /// The port inside the machines.
     #[schema(minimum = 1, maximum = 65535)]

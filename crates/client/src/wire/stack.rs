@@ -30,6 +30,9 @@ fn default_file() -> String {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "manifest": "project = \"hello\"\n[network.backend]\negress = \"none\"\n", "file": "hafen.toml",
+}))]
 pub struct PlanCreate {
     #[serde(flatten)]
     pub source: StackSource,

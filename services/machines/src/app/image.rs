@@ -12,8 +12,8 @@ use crate::model::{Problems, check_image};
 use crate::store;
 use crate::store::image::ImageRow;
 
-fn no_image(name: &str) -> Error {
-    Error::not_found(format!("image {name:?}"))
+fn no_image(project: &str, name: &str) -> Error {
+    Error::not_found(format!("image {name:?} in project {project:?}"))
 }
 
 impl Machines {
@@ -100,7 +100,7 @@ impl Machines {
                 .await?;
             let row = store::image::find(&mut **tx, project, &body.name)
                 .await?
-                .ok_or_else(|| no_image(&body.name))?;
+                .ok_or_else(|| no_image(project, &body.name))?;
             Ok((row.image, found.is_none()))
         }
     }
@@ -108,7 +108,7 @@ impl Machines {
     pub async fn image_view(&self, project: &str, name: &str) -> Result<Image> {
         self.project_must_exist(project).await?;
         let row = store::image::find(self.0.db.reader(), project, name).await?;
-        row.map(|row| row.image).ok_or_else(|| no_image(name))
+        row.map(|row| row.image).ok_or_else(|| no_image(project, name))
     }
 
     pub async fn image_list(&self, project: &str, after: &str, limit: PageLimit) -> Result<Page<Image>> {
@@ -145,7 +145,7 @@ impl Machines {
     }
 
     async fn image_of(&self, tx: &mut Tx, project: &str, name: &str) -> Result<ImageRow> {
-        store::image::find(&mut **tx, project, name).await?.ok_or_else(|| no_image(name))
+        store::image::find(&mut **tx, project, name).await?.ok_or_else(|| no_image(project, name))
     }
 
     /// Starts a rebuild that is compared with what is there.

@@ -12,8 +12,8 @@ use crate::model::{Problems, Subnet, check_egress};
 use crate::store;
 use crate::store::network::NetworkRow;
 
-fn no_network(name: &str) -> Error {
-    Error::not_found(format!("network {name:?}"))
+fn no_network(project: &str, name: &str) -> Error {
+    Error::not_found(format!("network {name:?} in project {project:?}"))
 }
 
 impl Machines {
@@ -96,7 +96,7 @@ impl Machines {
     pub async fn network_view(&self, project: &str, name: &str) -> Result<Network> {
         self.project_must_exist(project).await?;
         let row = store::network::find(self.0.db.reader(), project, name).await?;
-        row.map(|row| row.network).ok_or_else(|| no_network(name))
+        row.map(|row| row.network).ok_or_else(|| no_network(project, name))
     }
 
     pub async fn network_list(&self, project: &str, after: &str, limit: PageLimit) -> Result<Page<Network>> {
@@ -107,7 +107,7 @@ impl Machines {
     }
 
     async fn network_of(&self, tx: &mut Tx, project: &str, name: &str) -> Result<NetworkRow> {
-        store::network::find(&mut **tx, project, name).await?.ok_or_else(|| no_network(name))
+        store::network::find(&mut **tx, project, name).await?.ok_or_else(|| no_network(project, name))
     }
 
     /// Changes egress in place. `check` may refuse by generation (`If-Match`).

@@ -10,8 +10,8 @@ use crate::Machines;
 use crate::model::{Problems, parse_host};
 use crate::store;
 
-fn no_publication(name: &str) -> Error {
-    Error::not_found(format!("publication {name:?}"))
+fn no_publication(project: &str, name: &str) -> Error {
+    Error::not_found(format!("publication {name:?} in project {project:?}"))
 }
 
 impl Machines {
@@ -84,7 +84,7 @@ impl Machines {
             }
         }
         let row =
-            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(name))?;
+            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(project, name))?;
         tx.commit().await.map_err(store_error)?;
         self.0.events.ring();
         self.0.wakes.publication.wake(row.publication.id.to_string());
@@ -93,7 +93,7 @@ impl Machines {
 
     pub async fn publication_view(&self, project: &str, name: &str) -> Result<Publication> {
         let row = store::publication::find(self.0.db.reader(), project, name).await?;
-        row.map(|row| row.publication).ok_or_else(|| no_publication(name))
+        row.map(|row| row.publication).ok_or_else(|| no_publication(project, name))
     }
 
     pub async fn publication_list(
@@ -113,7 +113,7 @@ impl Machines {
     pub async fn publication_delete(&self, project: &str, name: &str) -> Result<Publication> {
         let mut tx = self.0.db.write().await?;
         let row =
-            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(name))?;
+            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(project, name))?;
         store::publication::want_absent(&mut tx, row.publication.id).await?;
         tx.commit().await.map_err(store_error)?;
         self.0.wakes.publication.wake(row.publication.id.to_string());

@@ -8,8 +8,8 @@ use super::machine::Guard;
 use crate::Machines;
 use crate::store;
 
-fn no_snapshot(name: &str) -> Error {
-    Error::not_found(format!("snapshot {name:?}"))
+fn no_snapshot(machine: &str, name: &str) -> Error {
+    Error::not_found(format!("snapshot {name:?} of machine {machine:?}"))
 }
 
 impl Machines {
@@ -85,7 +85,7 @@ impl Machines {
         let (operation, id) = {
             let row = self.machine_for_change(tx, project, machine, guard).await?;
             let found =
-                store::snapshot::find(&mut **tx, row.id, name).await?.ok_or_else(|| no_snapshot(name))?;
+                store::snapshot::find(&mut **tx, row.id, name).await?.ok_or_else(|| no_snapshot(machine, name))?;
             let snapshot = found.snapshot;
             let (state, kind) = match wanted {
                 "restore" => ("restoring", "snapshot.restore"),

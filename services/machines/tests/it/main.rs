@@ -4,4 +4,5 @@
 mod api;
 mod app;
 mod lifecycle;
+mod semantics;
 mod storm;

@@ -202,6 +202,7 @@ async fn create(job: &Job, step: &Step, group: &Group, spec: MachineSpec, key: &
         metadata: group.metadata.clone(),
         health: group.health.clone(),
         skip_launch: false,
+        skip_registration: false,
         lease_ttl: None,
     };
     made(job.platform.machine_create(project, &body, key).await, async || {
