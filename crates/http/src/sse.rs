@@ -26,12 +26,16 @@ const CUT_OFF: &str = "event: cut_off\ndata: {\"detail\":\"you read too slowly: 
 
 /// Streams events after position `after`.
 pub fn event_stream(log: EventLog, after: i64, project: Option<String>) -> Response {
+    stream(log, after, project, PATIENCE)
+}
+
+fn stream(log: EventLog, after: i64, project: Option<String>, patience: Duration) -> Response {
     let (sender, receiver) = mpsc::channel::<Bytes>(BUFFER);
     let too_slow = Arc::new(AtomicBool::new(false));
     let mark = Arc::clone(&too_slow);
     // The task ends when the reader goes: its next send fails.
+    let mut bell = log.subscribe();
     tokio::spawn(async move {
-        let mut bell = log.subscribe();
         let mut position = after;
         loop {
             bell.mark_unchanged();
@@ -47,7 +51,7 @@ pub fn event_stream(log: EventLog, after: i64, project: Option<String>) -> Respo
                 position = event.seq;
                 let Ok(data) = serde_json::to_string(&event) else { return };
                 let frame = format!("id: {}\nevent: {}\ndata: {data}\n\n", event.seq, event.kind);
-                match timeout(PATIENCE, sender.send(Bytes::from(frame))).await {
+                match timeout(patience, sender.send(Bytes::from(frame))).await {
                     Ok(Ok(())) => {}
                     // Gone.
                     Ok(Err(_)) => return,
@@ -71,10 +75,10 @@ pub fn event_stream(log: EventLog, after: i64, project: Option<String>) -> Respo
             }
         }
     });
-    let stream = frames(receiver, too_slow);
+    let frames = frames(receiver, too_slow);
     (
         [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")],
-        Body::new(StreamBody::new(stream)),
+        Body::new(StreamBody::new(frames)),
     )
         .into_response()
 }
@@ -92,4 +96,79 @@ fn frames(
         };
         Some((Ok(http_body::Frame::data(bytes)), (receiver, too_slow)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hafen_base::SystemClock;
+    use hafen_db::{Db, testing};
+    use hafen_work::NewEvent;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// Far more than the buffer holds.
+    const EVENTS: i64 = 3000;
+
+    async fn filled() -> (EventLog, testing::TestDb) {
+        let database = testing::sqlite();
+        let db = Db::open(&database.location, "events", &[hafen_work::MIGRATION]).await.unwrap();
+        let log = EventLog::new(db.clone(), Arc::new(SystemClock));
+        let event = |number: i64| NewEvent {
+            project: "p".into(),
+            kind: "machine.started",
+            object: format!("machine/m{number}"),
+            message: String::new(),
+            data: serde_json::Value::Null,
+        };
+        let mut tx = db.write().await.unwrap();
+        log.append_many(&mut tx, (0..EVENTS).map(event).collect()).await.unwrap();
+        tx.commit().await.unwrap();
+        (log, database)
+    }
+
+    /// Ids of events, and the other lines, until the stream ends or the last event came.
+    async fn read(response: Response) -> (Vec<i64>, String) {
+        let mut body = response.into_body();
+        let (mut ids, mut rest) = (Vec::new(), String::new());
+        while ids.last() != Some(&EVENTS) {
+            let Some(frame) = timeout(Duration::from_secs(20), body.frame()).await.unwrap() else { break };
+            let data = frame.unwrap().into_data().unwrap();
+            let text = std::str::from_utf8(&data).unwrap();
+            match text.lines().find_map(|line| line.strip_prefix("id: ")) {
+                Some(id) => ids.push(id.parse().unwrap()),
+                None => rest.push_str(text),
+            }
+        }
+        (ids, rest)
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_cut_off_told_and_misses_nothing_when_it_reads_on() {
+        let (log, _database) = filled().await;
+        let slow = stream(log.clone(), 0, None, Duration::from_millis(100));
+        // It reads nothing until the writer has given up: then the log's only reader of its bell is gone.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let gone = log.clone();
+        while gone.readers() > 0 {
+            assert!(tokio::time::Instant::now() < deadline, "it was never cut off");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (first, told) = read(slow).await;
+        let last = *first.last().unwrap();
+        assert_eq!(first, (1..=last).collect::<Vec<_>>());
+        assert!(last < EVENTS && told.contains("event: cut_off"), "{last} {told}");
+
+        let (second, told) = read(stream(log, last, None, Duration::from_secs(10))).await;
+        assert_eq!(second, (last + 1..=EVENTS).collect::<Vec<_>>());
+        assert_eq!(told, "");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_keeps_up_is_not_cut_off() {
+        let (log, _database) = filled().await;
+        let (ids, told) = read(stream(log, 0, None, Duration::from_millis(100))).await;
+        assert_eq!(ids, (1..=EVENTS).collect::<Vec<_>>());
+        assert_eq!(told, "");
+    }
 }

@@ -95,6 +95,11 @@ impl EventLog {
         self.bell.subscribe()
     }
 
+    /// How many wait for the bell just now.
+    pub fn readers(&self) -> usize {
+        self.bell.receiver_count()
+    }
+
     /// Events after position `after`, oldest first.
     ///
     /// # Errors
