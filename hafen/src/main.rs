@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             output::error(&error);
-            ExitCode::from(1)
+            ExitCode::from(if error.code() == cli::USAGE { 2 } else { 1 })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use hafen_base::{Error, Result};
+use hafen_base::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 /// Whether to colour: only on a terminal, and never against `NO_COLOR`.
@@ -17,6 +17,18 @@ pub fn paint(code: &str, text: &str) -> String {
 /// Writes a line; a reader that went away (`| head`) ends the program quietly.
 pub fn line(text: &str) {
     if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes a line for a person to stderr. Nobody listening there is no reason to end.
+pub fn note(text: &str) {
+    let _unheard = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes text to stdout as it is.
+pub fn raw(bytes: &[u8]) {
+    if std::io::stdout().write_all(bytes).is_err() {
         std::process::exit(0);
     }
 }
@@ -57,21 +69,50 @@ fn table_lines(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
 
 /// An error as a person reads it, with each thing that is wrong.
 pub fn error(error: &Error) {
-    eprintln!("error: {error}");
+    note(&format!("error: {error}"));
     for field in error.fields() {
-        if field.rendered.is_empty() {
-            let at = if field.pointer.is_empty() { "" } else { field.pointer.as_str() };
-            eprintln!("  {at} {}", field.message);
-        } else {
-            eprintln!("\n{}", field.rendered.trim_end());
+        let said = error.fields().len() == 1 && error.message().contains(&field.message);
+        if !field.rendered.is_empty() {
+            note(&format!("\n{}", field.rendered.trim_end()));
+        } else if !said {
+            note(format!("  {} {}", field.pointer, field.message).trim_end());
         }
     }
+    if let Some(next) = what_next(error) {
+        note(&format!("  {next}"));
+    }
     tracing::debug!(cause = %error.cause_chain(), "{error}");
+}
+
+/// What a person can do about an answer that cannot know it speaks to a command line.
+fn what_next(error: &Error) -> Option<&'static str> {
+    if error.kind() != ErrorKind::NotFound {
+        return None;
+    }
+    let what = error.message().strip_prefix("there is no ")?.split(' ').next()?;
+    match what {
+        "machine" => Some("see those there are with: hafen machine list"),
+        "image" => Some("see those there are with: hafen image list"),
+        "network" => Some("see those there are with: hafen network list"),
+        "snapshot" => Some("see those there are with: hafen machine snapshot list MACHINE"),
+        "operation" => Some("see those there are with: hafen operation list"),
+        "project" | "stack" => {
+            Some("`hafen apply` in a folder with a hafen.toml makes one; -p names another")
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_name_is_told_what_to_do_next() {
+        let error = Error::not_found("machine \"x\" in project \"p\"");
+        assert!(what_next(&error).is_some_and(|next| next.contains("hafen machine list")));
+        assert!(what_next(&Error::conflict("there is no machine")).is_none());
+    }
 
     #[test]
     fn columns_line_up() {

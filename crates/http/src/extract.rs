@@ -58,8 +58,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         Ok(value) => value,
         // To JSON Schema, and to languages with one kind of number, 2.0 is the integer 2.
         Err(error) if error.inner().is_data() && error.inner().to_string().contains("floating point") => {
-            let mut body: serde_json::Value =
-                serde_json::from_slice(bytes).map_err(|_| refusal(error))?;
+            let mut body: serde_json::Value = serde_json::from_slice(bytes).map_err(|_| refusal(error))?;
             whole_numbers(&mut body);
             return Ok(serde_path_to_error::deserialize(body).map_err(refusal)?);
         }
@@ -89,7 +88,10 @@ fn whole_numbers(value: &mut serde_json::Value) {
                 && float.fract() == 0.0
                 && float.abs() <= EXACT
             {
-                #[expect(clippy::cast_possible_truncation, reason = "whole, and within what a double holds exactly")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "whole, and within what a double holds exactly"
+                )]
                 let whole = float as i64;
                 *value = Value::from(whole);
             }

@@ -9,16 +9,18 @@ use std::path::Path;
 use bytes::Bytes;
 use clap::Args;
 use hafen_base::{Error, Result};
-use hafen_client::wire::SshCertificateCreate;
+use hafen_client::wire::{MachineState, SshCertificateCreate};
 use hafen_client::{ByteStream, Client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::context::{Context, client};
+use super::context::{Context, client, name, usage};
+use crate::output;
 
 #[derive(Debug, Args)]
 pub struct SshArgs {
     /// Machine, as web-1 or web-1.PROJECT.
+    #[arg(value_parser = name)]
     name: String,
     /// Command to run instead of a shell.
     #[arg(last = true)]
@@ -28,13 +30,15 @@ pub struct SshArgs {
 #[derive(Debug, Args)]
 pub struct DialArgs {
     /// Machine, as web-1, web-1.PROJECT or web-1.PROJECT.internal.
+    #[arg(value_parser = name)]
     name: String,
-    #[arg(default_value_t = 22)]
+    #[arg(default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
 }
 
 #[derive(Debug, Args)]
 pub struct ConsoleArgs {
+    #[arg(value_parser = name)]
     name: String,
 }
 
@@ -76,10 +80,10 @@ pub async fn console(context: &Context, args: ConsoleArgs) -> Result<()> {
     let client = client()?;
     let (project, machine) = resolve(context, &client, &args.name).await?;
     let stream = client.machine_console(&project, &machine).await?;
-    eprintln!("Connected to the serial console of {machine}; Ctrl-] leaves.");
+    output::note(&format!("Connected to the serial console of {machine}; Ctrl-] leaves."));
     let _raw = RawTerminal::enter()?;
     carry(stream, |bytes| bytes.contains(&0x1d)).await?;
-    eprint!("\r\n");
+    output::note("\r");
     Ok(())
 }
 
@@ -209,6 +213,7 @@ fn quote(path: &Path) -> String {
 pub async fn ssh(context: &Context, args: SshArgs) -> Result<u8> {
     let client = client()?;
     let (project, machine) = resolve(context, &client, &args.name).await?;
+    reachable(&client, &project, &machine).await?;
     let session = session(&client, &project).await?;
     let mut command = Command::new("ssh");
     command.args(options(&session)?).arg(format!("{machine}.{project}.internal"));
@@ -218,20 +223,54 @@ pub async fn ssh(context: &Context, args: SshArgs) -> Result<u8> {
     run(&mut command).await
 }
 
+/// `NAME:path`, as scp tells it from a local file: no slash before the colon.
+fn remote(text: &str) -> Option<(&str, &str)> {
+    text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains('/'))
+}
+
+/// Says what keeps OpenSSH from getting through, before it says so in its own words.
+async fn reachable(client: &Client, project: &str, machine: &str) -> Result<()> {
+    let there = client.machine_get(project, machine).await?;
+    if there.state != MachineState::Started {
+        return Err(Error::conflict(format!(
+            "machine {machine:?} is {}: nothing answers until it is started (hafen machine start {machine} -p {project})",
+            there.state.as_str()
+        )));
+    }
+    if client.status().await?.engine == "sim" {
+        return Err(Error::conflict(format!(
+            "machine {machine:?} is simulated: there is no SSH server in it; real ones need hafen serve --engine qemu"
+        )));
+    }
+    Ok(())
+}
+
 pub async fn copy(context: &Context, args: CpArgs) -> Result<u8> {
-    let client = client()?;
-    let remote = [&args.source, &args.target].into_iter().find_map(|one| one.split_once(':'));
-    let Some((name, _)) = remote else {
-        return Err(Error::invalid("neither side names a machine: write NAME:/path"));
+    let sides: Vec<_> = [&args.source, &args.target].into_iter().filter_map(|one| remote(one)).collect();
+    if let [(one, _), (other, _)] = sides.as_slice()
+        && split_name(one).1 != split_name(other).1
+    {
+        return Err(usage("copy between projects in two steps, by way of a local file"));
+    }
+    let Some((name, _)) = sides.first() else {
+        return Err(usage("neither side names a machine: write NAME:/path"));
     };
-    let (project, _) = resolve(context, &client, name).await?;
+    let client = client()?;
+    let (project, machine) = resolve(context, &client, name).await?;
+    reachable(&client, &project, &machine).await?;
     let session = session(&client, &project).await?;
-    let place = |text: &str| match text.split_once(':') {
+    let place = |text: &str| match remote(text) {
         Some((name, path)) => format!("{}.{project}.internal:{path}", split_name(name).0),
         None => text.to_owned(),
     };
     let mut command = Command::new("scp");
-    command.arg("-r").args(options(&session)?).arg("--").arg(place(&args.source)).arg(place(&args.target));
+    // -3: from one machine to another it goes through here, as the two may not reach each other.
+    command
+        .args(["-r", "-3"])
+        .args(options(&session)?)
+        .arg("--")
+        .arg(place(&args.source))
+        .arg(place(&args.target));
     run(&mut command).await
 }
 
@@ -257,6 +296,10 @@ mod tests {
             ("web-1.hello.hafen.", ("web-1", Some("hello"))),
         ] {
             assert_eq!(split_name(name), expected, "{name}");
+        }
+        assert_eq!(remote("web-1:/a:b"), Some(("web-1", "/a:b")));
+        for local in ["./a:b", "/tmp/a:b", "file", ":x"] {
+            assert_eq!(remote(local), None, "{local}");
         }
         assert_eq!(quote(Path::new("/a b/50%")), "'/a b/50%%'");
     }

@@ -23,17 +23,17 @@ impl Context {
             return Ok(project.clone());
         }
         if let Some(project) = project_of_manifest(Path::new("hafen.toml")) {
-            return Ok(project);
+            return name(&project).map_err(|why| usage(format!("hafen.toml: project {project:?}: {why}")));
         }
         let projects = client.project_list().await?;
         match projects.as_slice() {
             [one] => Ok(one.name.clone()),
-            [] => Err(Error::invalid(
-                "there is no project yet: `hafen apply` in a folder with a hafen.toml makes one",
-            )),
+            [] => {
+                Err(usage("there is no project yet: `hafen apply` in a folder with a hafen.toml makes one"))
+            }
             many => {
                 let names: Vec<&str> = many.iter().map(|project| project.name.as_str()).collect();
-                Err(Error::invalid(format!("which project? Say --project with one of: {}", names.join(", "))))
+                Err(usage(format!("which project? Say --project with one of: {}", names.join(", "))))
             }
         }
     }
@@ -51,6 +51,24 @@ fn project_of_manifest(path: &Path) -> Option<String> {
     let value = line.split_once('=')?.1.trim();
     let name: String = value.trim_start_matches('"').chars().take_while(|c| *c != '"').collect();
     Some(name).filter(|name| !name.is_empty())
+}
+
+/// Wrong usage that only shows while a command runs: exit code 2, as for what clap refuses.
+pub fn usage(message: impl Into<String>) -> Error {
+    Error::invalid(message).with_code(super::USAGE)
+}
+
+/// A name or id, as it may stand in a URL's path. Refused here, because `web-1/lease` would be another resource.
+pub fn name(text: &str) -> Result<String, String> {
+    let good = (1..=255).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text.bytes().any(|b| b.is_ascii_alphanumeric());
+    if good { Ok(text.to_owned()) } else { Err("a name or id holds only a-z, 0-9 and '-'".to_owned()) }
+}
+
+/// As `name`; empty, as an unset variable may leave it, means none.
+pub fn name_or_nothing(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { name(text) }
 }
 
 /// A client of the running platform.

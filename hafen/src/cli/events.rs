@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use hafen_base::{ErrorKind, Result};
 use hafen_client::Client;
-use hafen_client::wire::Event;
+use hafen_client::wire::{Event, List};
 use http_body_util::BodyExt as _;
 
 use super::context::{Context, client};
@@ -14,7 +14,7 @@ use crate::output;
 #[derive(Debug, Args)]
 pub struct EventsArgs {
     /// Only events after this position.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     after: i64,
     /// Go on with what happens from now.
     #[arg(long, short)]
@@ -33,9 +33,11 @@ fn print(context: &Context, event: &Event) -> Result<()> {
 pub async fn run(context: &Context, args: EventsArgs) -> Result<()> {
     let client = client()?;
     let mut position = args.after;
+    let project = context.named_project().map(|name| format!("&project={name}")).unwrap_or_default();
     let mut all = Vec::new();
     loop {
-        let list = client.event_list(position, 1000).await?;
+        let path = format!("/api/v1/events?after={position}&limit=1000{project}");
+        let list: List<Event> = client.get(&path).await?;
         let Some(last) = list.items.last() else { break };
         position = last.seq;
         if context.json && !args.follow {
@@ -50,7 +52,7 @@ pub async fn run(context: &Context, args: EventsArgs) -> Result<()> {
         return if context.json { output::json_list(&all) } else { Ok(()) };
     }
     loop {
-        match follow(context, &client, &mut position).await {
+        match follow(context, &client, &mut position, &project).await {
             Err(error) if error.kind() != ErrorKind::Unavailable => return Err(error),
             // Cut off, or the platform restarts: read on from where we were.
             _ => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -58,8 +60,8 @@ pub async fn run(context: &Context, args: EventsArgs) -> Result<()> {
     }
 }
 
-async fn follow(context: &Context, client: &Client, position: &mut i64) -> Result<()> {
-    let mut body = client.follow(&format!("/api/v1/events?after={position}")).await?;
+async fn follow(context: &Context, client: &Client, position: &mut i64, project: &str) -> Result<()> {
+    let mut body = client.follow(&format!("/api/v1/events?after={position}{project}")).await?;
     let mut buffer = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Ok(()) };

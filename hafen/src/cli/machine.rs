@@ -9,7 +9,7 @@ use hafen_client::Client;
 use hafen_client::wire::{Machine, MachineCreate, MachineResize, MachineSpec, SnapshotCreate};
 use hafen_manifest::{format_size, parse_size};
 
-use super::context::{Context, client, fresh_key};
+use super::context::{Context, client, fresh_key, name, usage};
 use super::show::wait_operation;
 use crate::output;
 
@@ -25,7 +25,10 @@ pub enum MachineCommand {
         metadata: Vec<String>,
     },
     /// Show a machine.
-    Show { name: String },
+    Show {
+        #[arg(value_parser = name)]
+        name: String,
+    },
     /// Create a machine.
     Create(CreateArgs),
     /// Start a machine.
@@ -37,7 +40,9 @@ pub enum MachineCommand {
     /// Make a machine anew from its image.
     Rebuild(NamedArgs),
     /// Change cpus, memory or disk; the machine is stopped for it.
+    #[command(group(clap::ArgGroup::new("size").required(true).multiple(true).args(["cpus", "memory", "disk"])))]
     Resize {
+        #[arg(value_parser = name)]
         name: String,
         #[arg(long)]
         cpus: Option<i64>,
@@ -47,13 +52,18 @@ pub enum MachineCommand {
         /// As "8 GiB"; a disk only grows.
         #[arg(long, value_parser = size)]
         disk: Option<i64>,
+        /// Do not wait until it is done.
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Destroy a machine with its disk and snapshots.
     Delete(NamedArgs),
     /// Wait for `started`, `stopped`, `destroyed`, `healthy` or `settled`.
     Wait {
+        #[arg(value_parser = name)]
         name: String,
-        #[arg(long = "for", default_value = "settled")]
+        #[arg(long = "for", default_value = "settled",
+            value_parser = ["started", "stopped", "destroyed", "healthy", "settled"])]
         wanted: String,
         /// Seconds.
         #[arg(long, default_value_t = 120)]
@@ -66,6 +76,7 @@ pub enum MachineCommand {
 
 #[derive(Debug, Args)]
 pub struct NamedArgs {
+    #[arg(value_parser = name)]
     name: String,
     /// Do not wait until it is done.
     #[arg(long)]
@@ -73,12 +84,17 @@ pub struct NamedArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct CreateArgs {
+    #[arg(value_parser = name)]
     name: String,
-    #[arg(long)]
+    #[arg(long, value_parser = name)]
     image: String,
-    #[arg(long)]
+    #[arg(long, value_parser = name)]
     network: String,
+    /// The cluster it belongs to.
+    #[arg(long, value_parser = name)]
+    group: Option<String>,
     #[arg(long, default_value_t = 1)]
     cpus: i64,
     #[arg(long, value_parser = size, default_value = "512 MiB")]
@@ -91,6 +107,12 @@ pub struct CreateArgs {
     /// KEY=VALUE; may be repeated.
     #[arg(long)]
     metadata: Vec<String>,
+    /// Make it, but leave it stopped.
+    #[arg(long)]
+    skip_launch: bool,
+    /// Send it no traffic of published ports yet.
+    #[arg(long)]
+    skip_registration: bool,
     /// Do not wait until it is started.
     #[arg(long)]
     no_wait: bool,
@@ -99,11 +121,24 @@ pub struct CreateArgs {
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
     /// Keep the state of the disk.
-    Create { machine: String, name: String },
+    Create {
+        #[arg(value_parser = name)]
+        machine: String,
+        #[arg(value_parser = name)]
+        name: String,
+    },
     /// List snapshots.
-    List { machine: String },
+    List {
+        #[arg(value_parser = name)]
+        machine: String,
+    },
     /// Put the disk of a stopped machine back.
-    Restore { machine: String, name: String },
+    Restore {
+        #[arg(value_parser = name)]
+        machine: String,
+        #[arg(value_parser = name)]
+        name: String,
+    },
 }
 
 fn size(text: &str) -> Result<i64, String> {
@@ -115,20 +150,27 @@ fn pairs(all: &[String]) -> Result<BTreeMap<String, String>> {
         .map(|pair| {
             pair.split_once('=')
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .ok_or_else(|| Error::invalid(format!("{pair:?} is not KEY=VALUE")))
+                .filter(|(key, _)| !key.is_empty())
+                .ok_or_else(|| usage(format!("--metadata {pair:?} is not KEY=VALUE")))
         })
         .collect()
 }
 
 pub async fn run(context: &Context, command: MachineCommand) -> Result<()> {
+    if let MachineCommand::List { metadata, .. } | MachineCommand::Create(CreateArgs { metadata, .. }) =
+        &command
+    {
+        // Told before anything is asked for.
+        pairs(metadata)?;
+    }
     let client = client()?;
     let project = context.project(&client).await?;
     match command {
         MachineCommand::List { group, metadata } => {
-            let group = group.map(|group| format!("group={group}"));
+            let group = group.map(|group| format!("group={}", encode(&group)));
             let metadata = pairs(&metadata)?
                 .into_iter()
-                .map(|(key, value)| format!("metadata.{key}={}", encode(&value)));
+                .map(|(key, value)| format!("metadata.{}={}", encode(&key), encode(&value)));
             let query: Vec<String> = group.into_iter().chain(metadata).collect();
             let path = format!("/api/v1/projects/{project}/machines?{}", query.join("&"));
             let machines: Vec<Machine> = client.list_all(path.trim_end_matches('?')).await?;
@@ -144,9 +186,12 @@ pub async fn run(context: &Context, command: MachineCommand) -> Result<()> {
         MachineCommand::Stop(args) => action(context, &client, &project, "stop", args, "stopped").await,
         MachineCommand::Restart(args) => action(context, &client, &project, "restart", args, "started").await,
         MachineCommand::Rebuild(args) => action(context, &client, &project, "rebuild", args, "started").await,
-        MachineCommand::Resize { name, cpus, memory, disk } => {
+        MachineCommand::Resize { name, cpus, memory, disk, no_wait } => {
             let body = MachineResize { cpus, memory, disk };
-            client.machine_resize(&project, &name, &body, &fresh_key()).await?;
+            let machine = client.machine_resize(&project, &name, &body, &fresh_key()).await?;
+            if no_wait {
+                return show(context, &machine);
+            }
             show(context, &wait(&client, &project, &name, "settled", Duration::from_secs(600)).await?)
         }
         MachineCommand::Delete(args) => {
@@ -211,7 +256,9 @@ fn show(context: &Context, machine: &Machine) -> Result<()> {
     }
     let bytes = |value: i64| format_size(u64::try_from(value).unwrap_or(0));
     let healthy = if machine.healthy { ", healthy" } else { "" };
-    output::line(&format!("{} is {}{healthy} {}", machine.name, machine.state.as_str(), machine.reason));
+    let cordoned = if machine.cordoned { ", cordoned" } else { "" };
+    let state = machine.state.as_str();
+    output::line(format!("{} is {state}{healthy}{cordoned} {}", machine.name, machine.reason).trim_end());
     let spec = &machine.spec;
     let rows = [
         ("id", machine.id.to_string()),
@@ -275,17 +322,19 @@ async fn create(context: &Context, client: &Client, project: &str, args: CreateA
             user_data: None,
             start: if args.cold { "cold".into() } else { "warm".into() },
         },
-        group: None,
+        group: args.group,
         metadata: pairs(&args.metadata)?,
         health: None,
-        skip_launch: false,
+        skip_launch: args.skip_launch,
+        skip_registration: args.skip_registration,
         lease_ttl: None,
     };
     let created = client.machine_create(project, &body, &fresh_key()).await?;
     if args.no_wait {
         return show(context, &created.machine);
     }
-    show(context, &wait(client, project, &args.name, "started", Duration::from_secs(900)).await?)
+    let until = if args.skip_launch { "stopped" } else { "started" };
+    show(context, &wait(client, project, &args.name, until, Duration::from_secs(900)).await?)
 }
 
 async fn snapshot(context: &Context, client: &Client, project: &str, command: SnapshotCommand) -> Result<()> {

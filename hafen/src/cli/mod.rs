@@ -16,12 +16,15 @@ use crate::output;
 use crate::serve::ServeArgs;
 use context::Context;
 
+/// Code of errors that mean wrong usage: exit code 2.
+pub const USAGE: &str = "usage";
+
 /// DevOps as an API: machines, clusters and applications from one manifest, on your own hardware.
 #[derive(Debug, Parser)]
 #[command(name = "hafen", version, max_term_width = 100)]
 pub struct Cli {
     /// Project; else the one of ./hafen.toml, else the only one there is.
-    #[arg(long, short = 'p', global = true, env = "HAFEN_PROJECT")]
+    #[arg(long, short = 'p', global = true, env = "HAFEN_PROJECT", value_parser = context::name_or_nothing)]
     project: Option<String>,
     /// Print JSON of a stable shape.
     #[arg(long, global = true)]
@@ -72,10 +75,10 @@ enum Command {
     Schema,
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
-    /// Write man pages into a folder.
+    /// Print the man page of hafen, or write one for every command into a folder.
     Man {
-        #[arg(default_value = ".")]
-        folder: std::path::PathBuf,
+        /// Folder for all pages, as hafen-machine-list.1.
+        folder: Option<std::path::PathBuf>,
     },
 }
 
@@ -100,10 +103,18 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Doctor => doctor::run(&context),
         Command::Schema => output::json(&hafen_manifest::schema()).map(|()| 0),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "hafen", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hafen", &mut script);
+            output::raw(&script);
             Ok(0)
         }
-        Command::Man { folder } => {
+        Command::Man { folder: None } => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Error::internal)?;
+            output::raw(&page);
+            Ok(0)
+        }
+        Command::Man { folder: Some(folder) } => {
             std::fs::create_dir_all(&folder)
                 .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder))
                 .map_err(|error| Error::unavailable(format!("{}: {error}", folder.display())))?;

@@ -14,7 +14,7 @@ use hafen_client::Client;
 use hafen_client::wire::{Apply, ApplyCreate, Plan, PlanAction, PlanCreate, ResourceChange, StackSource};
 use serde_json::Value;
 
-use super::context::{Context, client, fresh_key};
+use super::context::{Context, client, fresh_key, usage};
 use crate::output::{self, line, paint};
 use crate::problems::manifest_error;
 
@@ -56,7 +56,7 @@ fn read_error(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Reads a manifest with the files it names and its lock; problems are shown without asking a server.
-fn load(file: &Path) -> Result<(StackSource, String)> {
+pub(super) fn load(file: &Path) -> Result<(StackSource, String)> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         let hint =
             if error.kind() == std::io::ErrorKind::NotFound { "; name another with -f FILE" } else { "" };
@@ -69,7 +69,7 @@ fn load(file: &Path) -> Result<(StackSource, String)> {
     let manifest =
         hafen_manifest::parse(&text, &shown, &read).map_err(|problems| manifest_error(&problems, &text))?;
     if !manifest.warnings.is_empty() {
-        eprint!("{}", hafen_manifest::render(&manifest.warnings, &text, false));
+        output::note(hafen_manifest::render(&manifest.warnings, &text, false).trim_end());
     }
     let mut sources = BTreeMap::new();
     for name in hafen_manifest::source_names(&text) {
@@ -97,6 +97,23 @@ fn read_beside(root: &Path, name: &str) -> Result<Vec<u8>, String> {
     // One byte more than is taken, so that the size check sees it.
     file.take((8 << 20) + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
+}
+
+/// Reads a saved plan. Its major version comes first: a later one may look quite different.
+fn saved_plan(path: &Path, text: &str) -> Result<Plan> {
+    let shown = path.display();
+    let not_one = |why: String| {
+        Error::invalid(format!("{shown} is not a saved plan ({why}): make one with hafen plan --out FILE"))
+    };
+    let value: Value = serde_json::from_str(text).map_err(|error| not_one(error.to_string()))?;
+    let version = value.get("format_version").and_then(Value::as_str).unwrap_or("");
+    match version.split_once('.') {
+        Some(("1", _)) => serde_json::from_value(value).map_err(|error| not_one(error.to_string())),
+        Some((major, _)) if !major.is_empty() => Err(Error::invalid(format!(
+            "{shown} is of plan format {version}, and this hafen knows 1: plan again with this version"
+        ))),
+        _ => Err(not_one("it has no format_version".to_owned())),
+    }
 }
 
 async fn make_plan(client: &Client, file: &Path, destroy: bool) -> Result<Plan> {
@@ -141,15 +158,7 @@ fn save(path: &Path, plan: &Plan) -> Result<()> {
 pub async fn apply(context: &Context, args: ApplyArgs) -> Result<u8> {
     let (plan, folder) = if let Some(path) = &args.plan {
         let text = std::fs::read_to_string(path).map_err(|error| read_error(path, &error))?;
-        let plan: Plan = serde_json::from_str(&text)
-            .map_err(|error| Error::invalid(format!("{} is not a saved plan: {error}", path.display())))?;
-        if !plan.format_version.starts_with("1.") {
-            return Err(Error::invalid(format!(
-                "the plan is of format {}; this hafen knows 1",
-                plan.format_version
-            )));
-        }
-        (plan, None)
+        (saved_plan(path, &text)?, None)
     } else {
         // A wrong manifest is told before anything else is asked for.
         load(&args.file)?;
@@ -204,21 +213,21 @@ pub async fn drift(context: &Context) -> Result<u8> {
 
 async fn confirm_and_run(context: &Context, client: &Client, plan: &Plan, yes: bool) -> Result<u8> {
     if !plan.problems.is_empty() {
-        return Err(Error::conflict("the plan cannot be applied; see its problems above"));
+        let problems = plan.problems.join("; ");
+        return Err(
+            Error::conflict(format!("the plan cannot be applied: {problems}")).with_code("plan_has_problems")
+        );
     }
-    if !plan.counts.any() && !yes {
-        return Ok(0);
-    }
-    if !yes {
+    // Without changes nobody needs to be asked. The apply is made all the same: it keeps the manifest as the one applied.
+    if !yes && plan.counts.any() {
         if !std::io::stdin().is_terminal() {
-            eprintln!("error: nobody is there to ask; say --yes to apply without asking");
-            return Ok(2);
+            return Err(usage("nobody is there to ask; say --yes to go on without asking"));
         }
-        eprint!("\nApply this? Only \"yes\" goes on: ");
+        let _unheard = write!(std::io::stderr(), "\nApply this? Only \"yes\" goes on: ");
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map_err(Error::internal)?;
         if answer.trim() != "yes" {
-            eprintln!("Nothing was changed.");
+            output::note("Nothing was changed.");
             return Ok(1);
         }
     }
@@ -232,7 +241,8 @@ async fn confirm_and_run(context: &Context, client: &Client, plan: &Plan, yes: b
     let ended = tokio::select! {
         ended = follow(context, client, &plan.project, &apply) => ended?,
         _ = tokio::signal::ctrl_c() => {
-            eprintln!("\nThe apply goes on without us. Stop it with: hafen operation cancel {}", apply.id);
+            let stop = format!("Stop it with: hafen operation cancel {}", apply.id);
+            output::note(&format!("\nThe apply goes on without us. {stop}"));
             return Ok(1);
         }
     };
@@ -449,6 +459,38 @@ mod tests {
         let delete = change(vec![PlanAction::Delete], json!({"a": 1}), Value::Null);
         assert_eq!(change_lines(&delete), ["- machine.web-1 is deleted"]);
         assert!(change_lines(&change(vec![PlanAction::NoOp], json!({}), json!({}))).is_empty());
+    }
+
+    #[test]
+    fn a_plan_of_another_major_version_is_refused_by_its_version() {
+        let path = Path::new("saved.plan");
+        for (text, told) in [
+            (r#"{"format_version":"2.0","quite":"different"}"#, "plan format 2.0"),
+            (r#"{"format_version":"10.1"}"#, "plan format 10.1"),
+            ("{}", "no format_version"),
+            ("plan", "not a saved plan"),
+            (r#"{"format_version":"1.0"}"#, "missing field"),
+        ] {
+            let error = saved_plan(path, text).unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("saved.plan"), "{text}: {error}");
+        }
+        let plan = Plan {
+            format_version: "1.0".into(),
+            project: "hello".into(),
+            destroy: false,
+            serial: 0,
+            reality: String::new(),
+            resource_changes: Vec::new(),
+            resource_drift: Vec::new(),
+            counts: Default::default(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            source: StackSource::default(),
+        };
+        let mut later = serde_json::to_value(&plan).unwrap();
+        later["format_version"] = json!("1.7");
+        later["new_in_1_7"] = json!({});
+        assert_eq!(saved_plan(path, &later.to_string()).unwrap().format_version, "1.7");
     }
 
     #[test]

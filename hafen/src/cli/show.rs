@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use hafen_base::{ErrorKind, Result};
+use hafen_base::{Error, ErrorKind, Result};
+use hafen_client::Client;
 use hafen_client::wire::{Egress, Operation, OperationStatus};
 
-use super::context::{Context, client};
+use super::context::{Context, client, name};
 use crate::output;
 
 pub async fn status(context: &Context) -> Result<()> {
@@ -30,7 +31,10 @@ pub enum NetworkCommand {
     /// List networks.
     List,
     /// Show a network.
-    Show { name: String },
+    Show {
+        #[arg(value_parser = name)]
+        name: String,
+    },
 }
 
 fn egress(egress: &Egress) -> String {
@@ -67,22 +71,29 @@ pub async fn network(context: &Context, command: NetworkCommand) -> Result<()> {
 pub enum OperationCommand {
     /// List operations, newest first.
     List,
-    /// Show an operation.
-    Show { id: String },
-    /// Wait until an operation ended; fails when it failed.
+    /// Show an operation, or an apply.
+    Show {
+        #[arg(value_parser = name)]
+        id: String,
+    },
+    /// Wait until an operation, or an apply, ended; fails when it failed.
     Wait {
+        #[arg(value_parser = name)]
         id: String,
         /// Seconds.
         #[arg(long, default_value_t = 600)]
         timeout: u64,
     },
-    /// Ask an operation to end.
-    Cancel { id: String },
+    /// Ask an operation, or an apply, to end.
+    Cancel {
+        #[arg(value_parser = name)]
+        id: String,
+    },
 }
 
 pub async fn operation(context: &Context, command: OperationCommand) -> Result<u8> {
     let client = client()?;
-    let operation = match command {
+    let (asked, id) = match &command {
         OperationCommand::List => {
             let operations = client.operation_list().await?;
             if context.json {
@@ -92,27 +103,74 @@ pub async fn operation(context: &Context, command: OperationCommand) -> Result<u
             }
             return Ok(0);
         }
-        OperationCommand::Show { id } => client.operation_get(&id).await?,
+        OperationCommand::Show { id } => (client.operation_get(id).await, id),
         OperationCommand::Wait { id, timeout } => {
-            wait_operation(&client, &id, Duration::from_secs(timeout)).await?
+            (wait_operation(&client, id, Duration::from_secs(*timeout)).await, id)
         }
-        OperationCommand::Cancel { id } => match client.operation_cancel(&id).await {
-            // An apply is an operation of the stacks service.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let project = context.project(&client).await?;
-                let apply = client.apply_cancel(&project, &id).await?;
-                output::line(&format!("apply {} was asked to end after the steps under way", apply.id));
-                return Ok(0);
-            }
-            other => other?,
-        },
+        OperationCommand::Cancel { id } => (client.operation_cancel(id).await, id),
+    };
+    let operation = match asked {
+        // An apply is an operation of the stacks service.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match apply(context, &client, &command, id).await {
+                Err(other) if other.kind() == ErrorKind::NotFound || other.code() == super::USAGE => {
+                    Err(error)
+                }
+                other => other,
+            };
+        }
+        other => other?,
     };
     if context.json {
         output::json(&operation)?;
     } else {
         print_operations(std::slice::from_ref(&operation));
     }
-    Ok(u8::from(operation.status == OperationStatus::Failed))
+    let ended_badly = matches!(operation.status, OperationStatus::Failed | OperationStatus::Cancelled);
+    Ok(u8::from(ended_badly && matches!(command, OperationCommand::Wait { .. })))
+}
+
+/// The same for an apply.
+async fn apply(context: &Context, client: &Client, command: &OperationCommand, id: &str) -> Result<u8> {
+    let project = context.project(client).await?;
+    let apply = match command {
+        OperationCommand::Cancel { .. } => client.apply_cancel(&project, id).await?,
+        OperationCommand::Wait { timeout, .. } => {
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(*timeout);
+            loop {
+                let apply = client.apply_get(&project, id).await?;
+                if apply.status != "running" {
+                    break apply;
+                }
+                if tokio::time::Instant::now() >= deadline {
+                    let message = format!("apply {id} still runs after {timeout} s; wait again");
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        _ => client.apply_get(&project, id).await?,
+    };
+    if context.json {
+        output::json(&apply)?;
+    } else if matches!(command, OperationCommand::Cancel { .. }) {
+        output::line(&format!("apply {} was asked to end after the steps under way", apply.id));
+    } else {
+        output::line(
+            format!("apply {} of {} {} {}", apply.id, apply.project, apply.status, apply.error).trim_end(),
+        );
+        let rows: Vec<_> = apply
+            .steps
+            .iter()
+            .map(|step| {
+                let note = step.message.lines().next().unwrap_or("").to_owned();
+                vec![step.address.clone(), step.action.clone(), step.status.clone(), note]
+            })
+            .collect();
+        output::table(&["RESOURCE", "ACTION", "STATUS", "NOTE"], &rows);
+    }
+    let ended_badly = matches!(apply.status.as_str(), "failed" | "cancelled");
+    Ok(u8::from(ended_badly && matches!(command, OperationCommand::Wait { .. })))
 }
 
 fn print_operations(operations: &[Operation]) {
@@ -127,7 +185,7 @@ fn print_operations(operations: &[Operation]) {
 }
 
 /// Waits in calls of at most a minute each.
-pub async fn wait_operation(client: &hafen_client::Client, id: &str, timeout: Duration) -> Result<Operation> {
+pub async fn wait_operation(client: &Client, id: &str, timeout: Duration) -> Result<Operation> {
     let mut left = timeout;
     loop {
         let step = left.min(Duration::from_secs(60));

@@ -1,7 +1,9 @@
 //! The whole product as its users run it: the real binary, its command line, a platform that gets killed.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod commands;
 mod documents;
+mod http;
 mod kill;
 mod platform;
 mod walk;

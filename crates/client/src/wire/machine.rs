@@ -62,7 +62,9 @@ pub struct MachineSpec {
 fn metadata_schema() -> utoipa::openapi::schema::Object {
     use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
     let text = |pattern: &str| {
-        Schema::Object(ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).pattern(Some(pattern)).build())
+        Schema::Object(
+            ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).pattern(Some(pattern)).build(),
+        )
     };
     ObjectBuilder::new()
         .property_names(Some(text("^[A-Za-z0-9._/-]{1,63}$")))

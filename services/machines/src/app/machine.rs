@@ -4,8 +4,8 @@ use hafen_base::{
     Error, ErrorKind, InstanceId, MachineId, OperationId, Page, PageLimit, Result, check_label,
 };
 use hafen_client::wire::{
-    Lease, Machine, MachineCreate, MachineCreated, MachineInstance, MachinePatch, MachinePut, MachineResize, MachineSpec,
-    MachineState, Usage,
+    Lease, Machine, MachineCreate, MachineCreated, MachineInstance, MachinePatch, MachinePut, MachineResize,
+    MachineSpec, MachineState, Usage,
 };
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, Once, OnceTx};
@@ -298,7 +298,8 @@ impl Machines {
         name: &str,
         guard: &Guard<'_>,
     ) -> Result<MachineRow> {
-        let row = store::machine::find(&mut **tx, project, name).await?.ok_or_else(|| no_machine(project, name))?;
+        let row =
+            store::machine::find(&mut **tx, project, name).await?.ok_or_else(|| no_machine(project, name))?;
         (guard.if_match)(row.generation)?;
         let held = row.lease_until > self.0.now();
         match (&row.lease_nonce, guard.lease_nonce) {
@@ -647,8 +648,9 @@ impl Machines {
             Begun::Answered(lease) => return Ok(lease),
             Begun::New(once) => once,
         };
-        let row =
-            store::machine::find(&mut *once.tx, project, name).await?.ok_or_else(|| no_machine(project, name))?;
+        let row = store::machine::find(&mut *once.tx, project, name)
+            .await?
+            .ok_or_else(|| no_machine(project, name))?;
         let mut lease = self.new_lease(ttl);
         if row.lease_until > self.0.now() {
             match (row.lease_nonce, nonce) {

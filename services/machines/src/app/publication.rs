@@ -83,8 +83,9 @@ impl Machines {
                 .await?;
             }
         }
-        let row =
-            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(project, name))?;
+        let row = store::publication::find(&mut *tx, project, name)
+            .await?
+            .ok_or_else(|| no_publication(project, name))?;
         tx.commit().await.map_err(store_error)?;
         self.0.events.ring();
         self.0.wakes.publication.wake(row.publication.id.to_string());
@@ -112,8 +113,9 @@ impl Machines {
 
     pub async fn publication_delete(&self, project: &str, name: &str) -> Result<Publication> {
         let mut tx = self.0.db.write().await?;
-        let row =
-            store::publication::find(&mut *tx, project, name).await?.ok_or_else(|| no_publication(project, name))?;
+        let row = store::publication::find(&mut *tx, project, name)
+            .await?
+            .ok_or_else(|| no_publication(project, name))?;
         store::publication::want_absent(&mut tx, row.publication.id).await?;
         tx.commit().await.map_err(store_error)?;
         self.0.wakes.publication.wake(row.publication.id.to_string());

@@ -84,8 +84,9 @@ impl Machines {
         let tx = &mut once.tx;
         let (operation, id) = {
             let row = self.machine_for_change(tx, project, machine, guard).await?;
-            let found =
-                store::snapshot::find(&mut **tx, row.id, name).await?.ok_or_else(|| no_snapshot(machine, name))?;
+            let found = store::snapshot::find(&mut **tx, row.id, name)
+                .await?
+                .ok_or_else(|| no_snapshot(machine, name))?;
             let snapshot = found.snapshot;
             let (state, kind) = match wanted {
                 "restore" => ("restoring", "snapshot.restore"),

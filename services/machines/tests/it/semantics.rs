@@ -6,8 +6,8 @@ use axum::body::Body;
 use hafen_base::ErrorKind;
 use hafen_client::Conditions;
 use hafen_client::wire::{
-    Lease, List, Machine, MachineCreated, MachineInstance, MachinePatch, MachineState, NetworkCreate, Operation,
-    OperationStatus, ProjectPut, SnapshotCreate,
+    Lease, List, Machine, MachineCreated, MachineInstance, MachinePatch, MachineState, NetworkCreate,
+    Operation, OperationStatus, ProjectPut, SnapshotCreate,
 };
 use http::{Request, StatusCode, header};
 use tokio::task::JoinSet;
@@ -174,7 +174,8 @@ async fn launch_and_registration_can_be_left_for_later() {
     app.client.machine_create("p", &body, &plain()).await.unwrap();
     let made = app.wait("p", "a", "settled").await.unwrap();
     assert_eq!((made.state, made.cordoned), (MachineState::Stopped, true));
-    let port = hafen_client::wire::PublicationPut { host: "127.0.0.1:18081".into(), group: "web".into(), port: 80 };
+    let port =
+        hafen_client::wire::PublicationPut { host: "127.0.0.1:18081".into(), group: "web".into(), port: 80 };
     app.client.publication_put("p", "web-80", &port).await.unwrap();
     app.client.machine_action("p", "a", "start", &plain()).await.unwrap();
     assert!(app.wait("p", "a", "healthy").await.unwrap().cordoned);
@@ -214,7 +215,10 @@ async fn repeats_at_the_same_time_act_once_on_both_databases() {
         }
         ids.dedup();
         assert_eq!(ids.len(), 1, "{backend}: {ids:?} {refused:?}");
-        assert!(refused.iter().all(|(name, code)| *name != ids[0].0 && code == "idempotency_key_reused"), "{refused:?}");
+        assert!(
+            refused.iter().all(|(name, code)| *name != ids[0].0 && code == "idempotency_key_reused"),
+            "{refused:?}"
+        );
         assert_eq!(app.client.machine_list("p").await.unwrap().len(), 1, "{backend}");
     }
 }
@@ -280,7 +284,13 @@ async fn numbers_are_whole_however_they_are_written() {
     app.machine("p", "a").await;
     let path = "/api/v1/projects/p/machines/a/lease";
     assert_eq!(answer(&app, "POST", path, "{\"ttl\": 5.0}").await.0, StatusCode::CREATED);
-    for wrong in ["{\"ttl\": 5.5}", "{\"ttl\": 1e300}", "{\"ttl\": \"5\"}", "{\"ttl\": 5.0, \"x\": 1}", "{\"ttl\": 5} 6"] {
+    for wrong in [
+        "{\"ttl\": 5.5}",
+        "{\"ttl\": 1e300}",
+        "{\"ttl\": \"5\"}",
+        "{\"ttl\": 5.0, \"x\": 1}",
+        "{\"ttl\": 5} 6",
+    ] {
         let (status, _, _, text) = answer(&app, "POST", path, wrong).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}: {text}");
     }

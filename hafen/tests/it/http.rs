@@ -1,0 +1,94 @@
+//! The API as any HTTP client meets it: nothing but a socket.
+
+use std::io::{Read as _, Write as _};
+
+use serde_json::Value;
+
+use crate::platform::Platform;
+
+/// Status line with headers, and body.
+pub fn send(platform: &Platform, method: &str, path: &str, token: Option<&str>) -> (String, String) {
+    let endpoint = std::fs::read_to_string(platform.home.path().join("api.json")).unwrap();
+    let endpoint: Value = serde_json::from_str(&endpoint).unwrap();
+    let address = endpoint["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let token = token.map(|token| format!("Authorization: {token}\r\n")).unwrap_or_default();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{token}Content-Length: 2\r\n\r\n{{}}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+fn token(platform: &Platform) -> String {
+    let token = std::fs::read_to_string(platform.home.path().join("token")).unwrap();
+    format!("Bearer {}", token.trim())
+}
+
+/// Every path of the document and those beside it, with every method: without the token there is no answer, and no
+/// difference between what exists and what does not.
+#[test]
+fn nothing_is_answered_without_the_token_but_health() {
+    let platform = Platform::start(&[]);
+    platform.manifest(1, "");
+    platform.good(&["apply", "--yes"]);
+    let good = token(&platform);
+    let (head, document) = send(&platform, "GET", "/api/v1/openapi.json", Some(&good));
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let mut paths: Vec<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+    assert!(paths.len() > 30, "{paths:?}");
+    paths.extend(
+        ["/api/v1/openapi.json", "/api/v1/status", "/api/docs", "/", "/nowhere", "//health", "/health/"]
+            .map(str::to_owned),
+    );
+    let real = [("{project}", "hello"), ("{machine}", "web-1"), ("{network}", "backend"), ("{image}", "web")];
+    let wrong = format!("{good}x");
+    let cut = &good[..good.len() - 1];
+    let basic = good.replacen("Bearer", "Basic", 1);
+    for path in &paths {
+        let path = real.iter().fold(path.clone(), |path, (from, to)| path.replace(from, to));
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"] {
+            let (head, body) = send(&platform, method, &path, None);
+            assert!(head.starts_with("HTTP/1.1 401"), "{method} {path}: {head}");
+            assert!(head.to_ascii_lowercase().contains("www-authenticate: bearer"), "{head}");
+            assert!(method == "HEAD" || body.contains("\"unauthenticated\""), "{method} {path}: {body}");
+            assert!(!body.contains("hello") && !body.contains("web-1"), "{body}");
+        }
+        for presented in [wrong.as_str(), cut, &basic, "Bearer", "Bearer ", ""] {
+            let (head, _) = send(&platform, "GET", &path, Some(presented));
+            assert!(head.starts_with("HTTP/1.1 401"), "{path} {presented}: {head}");
+        }
+    }
+    // Nothing of that was carried out.
+    assert_eq!(platform.json(&["machine", "list"])["items"].as_array().unwrap().len(), 1);
+    let (head, body) = send(&platform, "GET", "/health", None);
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!(body, "{\"status\":\"ok\"}");
+}
+
+/// schemathesis (PyPI) against the running platform with every check it has: no 500, no undocumented answer.
+#[test]
+fn schemathesis_finds_nothing() {
+    let platform = Platform::start(&[]);
+    platform.manifest(2, "");
+    platform.good(&["apply", "--yes"]);
+    platform.good(&["machine", "create", "db-1", "--image", "web", "--network", "backend"]);
+    let status = platform.json(&["status"]);
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis");
+    let output = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/schemathesis"))
+        .arg(status["url"].as_str().unwrap())
+        .arg(platform.home.path().join("token"))
+        .arg(folder)
+        .output()
+        .unwrap();
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let end: String = told.chars().take(20_000).collect();
+    assert!(output.status.success(), "{end}\n{errors}\n{}", platform.log());
+    assert!(!platform.log().contains("ERROR"), "{}", platform.log());
+    assert_eq!(platform.json(&["status"])["status"], "ok");
+}
