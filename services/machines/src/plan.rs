@@ -57,7 +57,13 @@ pub enum Action {
 /// Decides. `sight` is none when the engine knows nothing of the machine.
 pub fn decide(row: &MachineRow, sight: Option<&Sight>, needs: &Needs, now: Timestamp) -> Action {
     if row.wanted == WantedState::Destroyed {
-        return if sight.is_some() { Action::Delete } else { Action::Forget };
+        let stuck = row.state != MachineState::Failed && now.since(row.since) > limit(row.state);
+        return match sight {
+            None => Action::Forget,
+            // Told like any other state that lasts too long; each sweep tries again all the same, as it must not stay.
+            Some(_) if stuck => too_long(row),
+            Some(_) => Action::Delete,
+        };
     }
     // A failure stands until somebody wants something else: then the generation moves on.
     if row.state == MachineState::Failed && row.observed_generation == row.generation {
@@ -65,9 +71,7 @@ pub fn decide(row: &MachineRow, sight: Option<&Sight>, needs: &Needs, now: Times
     }
     let transient = transient(row, sight);
     if !row.state.is_settled() && now.since(row.since) > limit(row.state) {
-        let minutes = limit(row.state).as_secs() / 60;
-        let why = if row.reason.is_empty() { String::new() } else { format!(": {}", row.reason) };
-        return failed(format!("{} for more than {minutes} minutes{why}", row.state.as_str()));
+        return too_long(row);
     }
     let Some(sight) = sight else {
         return match needs {
@@ -151,6 +155,12 @@ fn enter(row: &MachineRow, state: MachineState, action: Action) -> Action {
     } else {
         Action::Record { state, reason: String::new(), again: Some(Duration::ZERO) }
     }
+}
+
+fn too_long(row: &MachineRow) -> Action {
+    let minutes = limit(row.state).as_secs() / 60;
+    let why = if row.reason.is_empty() { String::new() } else { format!(": {}", row.reason) };
+    failed(format!("{} for more than {minutes} minutes{why}", row.state.as_str()))
 }
 
 fn failed(reason: String) -> Action {

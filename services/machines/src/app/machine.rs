@@ -605,7 +605,8 @@ impl Machines {
             Begin::New(change) => change,
         };
         let row = &mut change.row;
-        if row.wanted == WantedState::Destroyed {
+        // One that could not be destroyed in time is tried again.
+        if row.wanted == WantedState::Destroyed && row.state != MachineState::Failed {
             return self.change_finish(change, None).await;
         }
         row.wanted = WantedState::Destroyed;

@@ -9,6 +9,7 @@ use hafen_client::wire::{
     Lease, List, Machine, MachineCreated, MachineInstance, MachinePatch, MachineState, NetworkCreate,
     Operation, OperationStatus, ProjectPut, SnapshotCreate,
 };
+use hafen_machines::engine::sim::Faults;
 use http::{Request, StatusCode, header};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
@@ -272,6 +273,74 @@ async fn requests_at_the_same_time_never_break_a_rule_on_both_databases() {
         while let Some(outcome) = tasks.join_next().await {
             let (moved, broken) = outcome.unwrap();
             assert!(moved != broken, "{backend}: moved in {moved}, destroyed {broken}");
+        }
+    }
+}
+
+/// The limits that docs/reference/limits.md publishes.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_transient_state_lasts_longer_than_published() {
+    let ground = Ground::sqlite();
+    let app = App::start(&ground).await;
+    app.prepare("p").await;
+    for (action, state, minutes) in [
+        ("start", "starting", 5),
+        ("stop", "stopping", 5),
+        ("restart", "starting", 5),
+        ("rebuild", "updating", 10),
+        ("delete", "destroying", 5),
+    ] {
+        app.machine("p", action).await;
+        if action == "start" {
+            app.client.machine_action("p", action, "stop", &plain()).await.unwrap();
+            app.wait("p", action, "stopped").await.unwrap();
+        }
+        ground.world.set_faults(Faults { fails: 1.0, ..Faults::default() });
+        let began = crate::app::now(&ground);
+        let asked = match action {
+            "delete" => app.client.machine_delete("p", action, &plain()).await.unwrap(),
+            _ => app.client.machine_action("p", action, action, &plain()).await.unwrap(),
+        };
+        assert_eq!(asked.state.as_str(), state);
+        let failed = app
+            .until(&format!("{action} is given up"), async || {
+                ground.clock.step(Duration::from_secs(5));
+                let now = app.client.machine_get("p", action).await.unwrap();
+                assert!(now.state.as_str() == state || now.state == MachineState::Failed, "{action}: {now:?}");
+                (now.state == MachineState::Failed).then_some(now)
+            })
+            .await;
+        assert!(failed.reason.starts_with(&format!("{state} for more than {minutes} minutes")), "{}", failed.reason);
+        // Who waits is told at once, not at the timeout.
+        let wanted = if action == "stop" { "stopped" } else { "destroyed" };
+        assert_eq!(app.wait("p", action, wanted).await.unwrap_err().code(), "machine_failed", "{action}");
+        let took = failed.updated_at.since(began);
+        // The clock of these tests runs ahead in jumps.
+        assert!(took.as_secs() >= minutes * 60 && took.as_secs() < minutes * 60 + 180, "{action}: {took:?}");
+        let operation = app.client.operation_get(&asked.operation.unwrap().to_string()).await.unwrap();
+        assert_eq!(operation.status, OperationStatus::Failed, "{action}");
+        let events = app.client.event_list(0, 1000).await.unwrap().items;
+        let object = format!("machine/{action}");
+        assert!(events.iter().any(|one| one.kind == "machine.failed" && one.object == object), "{action}");
+
+        // Reality is well again, and somebody asks once more.
+        ground.world.set_faults(Faults::default());
+        match action {
+            "delete" => {
+                let _gone = app.client.machine_delete("p", action, &plain()).await;
+                app.until("it is gone", async || {
+                    app.client.machine_get("p", action).await.is_err_and(|e| e.kind() == ErrorKind::NotFound).then_some(())
+                })
+                .await;
+            }
+            "stop" => {
+                app.client.machine_action("p", action, "stop", &plain()).await.unwrap();
+                app.wait("p", action, "stopped").await.unwrap();
+            }
+            _ => {
+                app.client.machine_action("p", action, "start", &plain()).await.unwrap();
+                app.wait("p", action, "started").await.unwrap();
+            }
         }
     }
 }
