@@ -24,7 +24,7 @@ pub fn send(platform: &Platform, method: &str, path: &str, token: Option<&str>) 
     (head.to_owned(), body.to_owned())
 }
 
-fn token(platform: &Platform) -> String {
+pub fn token(platform: &Platform) -> String {
     let token = std::fs::read_to_string(platform.home.path().join("token")).unwrap();
     format!("Bearer {}", token.trim())
 }

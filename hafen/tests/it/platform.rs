@@ -118,9 +118,13 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// Between two looks at something that somebody else changes.
-#[expect(clippy::disallowed_methods, reason = "polling another process")]
 pub fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
+    rest(Duration::from_millis(20));
+}
+
+#[expect(clippy::disallowed_methods, reason = "polling another process, or meeting it at a random moment")]
+pub fn rest(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Waits until `check` gives something.
