@@ -14,8 +14,10 @@ mod folder;
 pub mod holder;
 mod network;
 mod networks;
+mod requirements;
 mod start;
 mod sys;
+mod watch;
 mod wire;
 
 pub use config::{
@@ -24,4 +26,6 @@ pub use config::{
 pub use error::{Error, Result};
 pub use network::Network;
 pub use networks::Networks;
+pub use requirements::{Requirement, requirements};
+pub use watch::{Notice, Watch};
 pub use wire::{EgressRecord, Protocol, Status};

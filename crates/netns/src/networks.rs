@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::config::check_id;
@@ -18,6 +19,7 @@ use crate::{Config, Error, Result, start};
 pub struct Networks {
     root: Arc<PathBuf>,
     program: Arc<Vec<OsString>>,
+    ensured: Arc<Notify>,
 }
 
 impl Networks {
@@ -26,7 +28,7 @@ impl Networks {
     pub fn new(root: &Path, holder_command: Vec<OsString>) -> Self {
         // Holders run in another directory. Only an empty path or no current one cannot be made absolute.
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf());
-        Self { root: Arc::new(root), program: Arc::new(holder_command) }
+        Self { root: Arc::new(root), program: Arc::new(holder_command), ensured: Arc::default() }
     }
 
     /// Makes the network so, whatever was before: a holder that runs is adopted and changed in
@@ -46,6 +48,7 @@ impl Networks {
         if !alive {
             folder::write_json(&folder.join(CONFIG), config)?;
             start::start(&config.id, &folder, &self.program).await?;
+            self.ensured.notify_waiters();
             return Network::open(&config.id, &folder).await;
         }
         let network = Network::open(&config.id, &folder).await?;
@@ -64,6 +67,11 @@ impl Networks {
         }
         network.ask(&Request::Configure { config: config.clone() }).await?;
         Ok(network)
+    }
+
+    /// Returns when a holder was started here.
+    pub(crate) async fn ensured(&self) {
+        self.ensured.notified().await;
     }
 
     /// A network whose holder runs. [`Error::NotFound`] if there is no such network,

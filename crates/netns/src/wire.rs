@@ -110,6 +110,8 @@ pub enum Protocol {
     Tcp,
     Udp,
     Icmp,
+    /// The lookup of a name that is not allowed; the destination is 0.0.0.0.
+    Dns,
     Other(u8),
 }
 
@@ -124,6 +126,7 @@ pub(crate) struct Batch {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ack {
     pub upto: u64,
+    pub lost: u64,
 }
 
 /// One end of a control connection.

@@ -1,18 +1,16 @@
 //! The half of a holder that lives in the network.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hafen_base::{Clock, SystemClock};
 use rustix::process::{Resource, Rlimit, Signal};
-use tokio::io::AsyncReadExt;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::link::Link;
 use super::serve::{self, Shared};
 use super::state::State;
 use super::{READY, runtime, say};
@@ -33,17 +31,16 @@ pub(super) fn run(folder: &Path) -> Result<()> {
 async fn hold(folder: &Path) -> Result<()> {
     let pid = std::process::id();
     let generation = format!("{:x}-{pid:x}", SystemClock.now().micros());
-    let state = State::build(folder, generation.clone()).await?;
+    let (link, mut outer) = Link::start()?;
+    let state = State::build(folder, generation.clone(), link).await?;
     let listener = bind(folder)?;
     let about = serde_json::json!({"pid": pid, "generation": generation, "started": SystemClock.now()});
     folder::write_json(&folder.join(HOLDER), &about)?;
-    let mut outer = outer()?;
     let shared = Arc::new(Shared::new(state.config.id.clone(), Mutex::new(state), Notify::new()));
     say(READY);
 
     let mut pulse = interval(Duration::from_millis(500));
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut word = [0; 256];
     loop {
         tokio::select! {
             connection = listener.accept() => match connection {
@@ -59,19 +56,10 @@ async fn hold(folder: &Path) -> Result<()> {
                     eprintln!("{error}");
                 }
             }
-            read = outer.read(&mut word) => if matches!(read, Ok(0) | Err(_)) { return Ok(()) },
+            _ = &mut outer => return Ok(()),
             () = shared.stop.notified() => return Ok(()),
         }
     }
-}
-
-/// The connection to outer, which is our standard input.
-fn outer() -> Result<UnixStream> {
-    let wrong = |error| Error::io("use", "the connection to the outer holder", error);
-    let fd: OwnedFd = rustix::io::dup(std::io::stdin()).map_err(|error| wrong(error.into()))?;
-    let stream = StdUnixStream::from(fd);
-    stream.set_nonblocking(true).map_err(wrong)?;
-    UnixStream::from_std(stream).map_err(wrong)
 }
 
 fn bind(folder: &Path) -> Result<UnixListener> {

@@ -12,13 +12,19 @@
 mod bridge;
 mod firewall;
 mod inner;
+mod link;
+mod lookups;
 mod names;
+mod nflog;
 mod outer;
 mod program;
 mod publish;
+mod records;
 mod relay;
 mod serve;
 mod state;
+
+pub(crate) use program::{package, path as search_path};
 
 use std::io::Write;
 use std::path::Path;
@@ -37,7 +43,7 @@ pub fn run(folder: &Path) -> Result<()> {
     crate::sys::close_inherited();
     // A restricted or a careless umask of whoever started us must not matter.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let result = if std::env::var_os(INSIDE).is_some() { inner::run(folder) } else { outer::run(folder) };
+    let result = if std::env::var_os(INSIDE).is_some() { inner::run(folder) } else { outer::run() };
     if let Err(error) = &result {
         say(&serde_json::to_string(error).unwrap_or_default());
     }

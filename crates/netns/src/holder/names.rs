@@ -3,9 +3,11 @@
 //! It runs without root's rights but those it needs, reads only the directory [`NAMES`], and is
 //! told of changes by a signal, so that no lookup fails meanwhile.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -15,9 +17,14 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::bridge::BRIDGE;
+use super::firewall::set_of;
+use super::lookups::Lookups;
+use super::outer::RESOLVER;
 use super::program;
+use super::records::Records;
+use crate::config::AllowedHost;
 use crate::folder::{self, NAMES};
-use crate::{Config, Error, HostEntry, Result};
+use crate::{Config, Egress, Error, HostEntry, Result};
 
 /// Where dnsmasq finds [`NAMES`] when it runs as a user who may not enter the network's folder.
 /// Part of every Debian (`base-files`), and in the holder's own mount namespace only.
@@ -34,6 +41,7 @@ pub(super) struct Names {
     /// Runs as `nobody`.
     drops: bool,
     child: Option<Running>,
+    records: Arc<Records>,
 }
 
 struct Running {
@@ -44,13 +52,13 @@ struct Running {
 
 impl Names {
     /// Makes the directory. Gives back a sentence if dnsmasq has to run as root.
-    pub(super) fn make(folder: &Path) -> Result<(Self, Option<String>)> {
+    pub(super) fn make(folder: &Path, records: Arc<Records>) -> Result<(Self, Option<String>)> {
         let directory = folder.join(NAMES);
         folder::make_private(&directory)?;
         // Only reachable through the folder, which is private, or through the mount below.
         let mode = rustix::fs::Mode::from_raw_mode(0o755);
         rustix::fs::chmod(&directory, mode).map_err(|error| Error::io("open up", &directory, error))?;
-        let mut names = Self { seen: directory.clone(), directory, drops: false, child: None };
+        let mut names = Self { seen: directory.clone(), directory, drops: false, child: None, records };
         if !rustix::process::geteuid().is_root() {
             return Ok((names, None));
         }
@@ -107,7 +115,7 @@ impl Names {
         }
         let mut child = command
             .args(["--", "dnsmasq"])
-            .args(arguments(config, &self.seen))
+            .args(arguments(config, &self.seen)?)
             .env("PATH", program::path())
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
@@ -118,15 +126,18 @@ impl Names {
             .map_err(|error| program::missing("setpriv", &error))?;
         let (said, mut reads) = watch::channel(0);
         let output = child.stderr.take();
+        let records = self.records.clone();
         let (last, words) = watch::channel(String::new());
         tokio::spawn(async move {
             let Some(output) = output else { return };
             let mut lines = BufReader::new(output).lines();
+            let mut lookups = Lookups::new(records);
             while let Ok(Some(line)) = lines.next_line().await {
                 // The leases are read last, at the start as after a signal.
                 if line.contains(": read ") && line.ends_with(&format!("/{LEASES}")) {
                     said.send_modify(|reads| *reads += 1);
                 }
+                lookups.read(&line);
                 last.send_replace(line);
             }
         });
@@ -156,10 +167,10 @@ impl Names {
     }
 }
 
-fn arguments(config: &Config, directory: &Path) -> Vec<String> {
+fn arguments(config: &Config, directory: &Path) -> Result<Vec<String>> {
     let Config { subnet, gateway, domain, .. } = config;
     let directory = directory.display();
-    vec![
+    let mut arguments = vec![
         "--keep-in-foreground".into(),
         "--conf-file=/dev/null".into(),
         "--pid-file=".into(),
@@ -187,5 +198,27 @@ fn arguments(config: &Config, directory: &Path) -> Vec<String> {
         format!("--dhcp-option=option:router,{gateway}"),
         format!("--dhcp-option=option:dns-server,{gateway}"),
         format!("--dhcp-option=option:domain-search,{domain}"),
-    ]
+    ];
+    match &config.egress {
+        Egress::None => return Ok(arguments),
+        Egress::Logged => arguments.push(format!("--server={RESOLVER}")),
+        Egress::Allow(_) => {
+            // Only allowed names are looked up outside: a lookup is a way out too.
+            let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (at, allowed) in config.allowed()?.into_iter().enumerate() {
+                if let AllowedHost::Name(name) = allowed.host {
+                    sets.entry(name).or_default().push(format!("4#inet#hafen#{}", set_of(at)));
+                }
+            }
+            for (name, sets) in sets {
+                arguments.push(format!("--server=/{name}/{RESOLVER}"));
+                // Its own subdomains are other hosts.
+                arguments.push(format!("--local=/*.{name}/"));
+                arguments.push(format!("--nftset=/{name}/{}", sets.join(",")));
+            }
+        }
+    }
+    // Says which name led to which address.
+    arguments.push("--log-queries=extra".into());
+    Ok(arguments)
 }

@@ -54,6 +54,12 @@ impl Published {
         *self.shared.backends.lock().unwrap_or_else(PoisonError::into_inner) = backends;
     }
 
+    /// Closes the port and its connections; when this returns, the port is free.
+    pub(super) async fn close(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
     pub(super) fn describe(&self) -> Publication {
         Publication {
             id: self.id.clone(),

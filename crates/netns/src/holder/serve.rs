@@ -9,9 +9,10 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::publish::Published;
+use super::records::Records;
 use super::state::State;
 use crate::config::{MAX_BACKENDS, check_machine};
-use crate::wire::{Reply, Request, Wire};
+use crate::wire::{Ack, Batch, Reply, Request, Wire};
 use crate::{Error, Result};
 
 /// Connections to the control socket at a time.
@@ -43,6 +44,12 @@ pub(super) async fn connection(shared: Arc<Shared>, stream: UnixStream) {
     }
     let mut wire = Wire::new(stream);
     let Ok(Ok(Some((request, fd)))) = timeout(PATIENCE, wire.receive::<Request>()).await else { return };
+    if let Request::Watch = request {
+        let records = shared.state.lock().await.records.clone();
+        // Ends when the watcher hangs up.
+        let _ = watch(wire, &records).await;
+        return;
+    }
     let (reply, fd) = match answer(&shared, request, fd).await {
         Ok(answer) => answer,
         Err(error) => (Reply::Failed { error }, None),
@@ -90,7 +97,11 @@ async fn answer(
             let missing = || Error::NotFound { what: format!("publication {id}") };
             state.publications.get(&id).ok_or_else(missing)?.set_backends(backends);
         }
-        Request::Unpublish { id } => drop(state.publications.remove(&id)),
+        Request::Unpublish { id } => {
+            if let Some(published) = state.publications.remove(&id) {
+                published.close().await;
+            }
+        }
         Request::Publications => {
             let mut publications: Vec<_> = state.publications.values().map(Published::describe).collect();
             publications.sort_by(|a, b| a.id.cmp(&b.id));
@@ -101,6 +112,34 @@ async fn answer(
         Request::Watch | Request::Dial { .. } => {}
     }
     Ok((Reply::Done, None))
+}
+
+/// Hands over records until the other side hangs up. What it did not acknowledge is kept.
+async fn watch(mut wire: Wire, records: &Records) -> std::io::Result<()> {
+    // An empty batch first: whoever watches knows that it is heard.
+    wire.send(&Batch { records: Vec::new(), lost: 0, upto: 0 }, None).await?;
+    let mut after = match wire.receive::<Ack>().await? {
+        Some((ack, _)) => ack.upto,
+        None => return Ok(()),
+    };
+    loop {
+        // Registered before looking, so that nothing that comes in between is overslept.
+        let more = records.more.notified();
+        let Some(batch) = records.batch(after) else {
+            tokio::select! {
+                () = more => {}
+                // Nothing is due: this can only be the end.
+                _ = wire.receive::<Ack>() => return Ok(()),
+            }
+            // What repeats at once becomes one record.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        wire.send(&batch, None).await?;
+        let Some((ack, _)) = wire.receive::<Ack>().await? else { return Ok(()) };
+        records.taken(ack.upto, ack.lost);
+        after = ack.upto;
+    }
 }
 
 /// A published port leads into this network and nowhere else.

@@ -1,16 +1,20 @@
 //! What a holder holds, and how each request changes it.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::link::Link;
 use super::names::Names;
 use super::publish::Published;
-use super::{bridge, firewall};
+use super::records::Records;
+use super::{bridge, firewall, nflog};
 use crate::config::{MAX_MACHINES, check_id};
 use crate::folder::{self, CONFIG, HOSTS};
 use crate::wire::Status;
-use crate::{Config, Error, HostEntry, Result, TapConfig};
+use crate::{Config, Egress, Error, HostEntry, Result, TapConfig};
 
 /// How many ports one network may publish.
 const MAX_PUBLICATIONS: usize = 256;
@@ -33,11 +37,15 @@ pub(super) struct State {
     degraded: Vec<String>,
     /// Whether addresses of cards are checked at all.
     pins: bool,
+    link: Link,
+    host: Vec<Ipv4Addr>,
+    pub records: Arc<Records>,
+    log: tokio::task::JoinHandle<()>,
 }
 
 impl State {
     /// Builds the network in the fresh namespace that this process is in.
-    pub(super) async fn build(folder: &Path, generation: String) -> Result<Self> {
+    pub(super) async fn build(folder: &Path, generation: String, mut link: Link) -> Result<Self> {
         let missing = || Error::NotFound { what: format!("{}/{CONFIG}", folder.display()) };
         let config: Config = folder::read_json(&folder.join(CONFIG))?.ok_or_else(missing)?;
         config.check()?;
@@ -46,29 +54,37 @@ impl State {
         hosts.retain(|host| host.check(&config).is_ok());
 
         let mut degraded = Vec::new();
+        let records = Arc::new(Records::default());
+        let log = nflog::start(records.clone())?;
         // Rules before there is anything they could come too late for.
-        firewall::load_gateway("").await?;
+        let host = link.addresses().await?;
+        firewall::load_gateway(&config, &host).await?;
         let refused = firewall::load_cards().await;
         let pins = refused.is_none();
         degraded.extend(refused);
         degraded.extend(bridge::make(&config).await?);
-        let (mut names, as_root) = Names::make(folder)?;
+        let (mut names, as_root) = Names::make(folder, records.clone())?;
         degraded.extend(as_root);
         names.set(&config, &hosts).await?;
         names.start(&config).await?;
-        let publications = HashMap::new();
-        let folder = folder.to_path_buf();
+        if config.egress != Egress::None {
+            link.open().await?;
+        }
         Ok(Self {
-            folder,
+            folder: folder.to_path_buf(),
             generation,
             config,
             hosts,
             taps: Vec::new(),
             made: 0,
             names,
-            publications,
+            publications: HashMap::new(),
             degraded,
             pins,
+            link,
+            host,
+            records,
+            log,
         })
     }
 
@@ -78,8 +94,19 @@ impl State {
         if fixed != config {
             return Err(Error::invalid("only the egress of a running network can be changed"));
         }
+        if config == self.config {
+            return Ok(());
+        }
+        // What was allowed before ends: its connections run through pasta.
+        self.link.close().await;
         folder::write_json(&self.folder.join(CONFIG), &config)?;
+        firewall::load_gateway(&config, &self.host).await?;
+        // From here on this is what holds: should the rest fail, it is tried again by `tend`.
         self.config = config;
+        self.names.start(&self.config).await?;
+        if self.config.egress != Egress::None {
+            self.link.open().await?;
+        }
         Ok(())
     }
 
@@ -161,12 +188,27 @@ impl State {
             taps: alive.map(|tap| tap.config.clone()).collect(),
             hosts: self.hosts.len(),
             spoofed_packets: if self.pins { firewall::spoofed().await? } else { 0 },
-            degraded: self.degraded.clone(),
+            degraded: self.trouble(),
         })
     }
 
-    /// Starts dnsmasq anew if it ended.
+    fn trouble(&self) -> Vec<String> {
+        let mut all = self.degraded.clone();
+        if self.config.egress != Egress::None {
+            all.extend(self.link.trouble());
+        }
+        if self.log.is_finished() {
+            all.push("destinations are not recorded: the firewall's log broke".into());
+        }
+        all
+    }
+
+    /// Keeps up with what changes by itself: dnsmasq that ended, addresses of this host.
     pub(super) async fn tend(&mut self) -> Result<()> {
+        if let Some(host) = self.link.new_addresses() {
+            firewall::set_host(&host).await?;
+            self.host = host;
+        }
         if self.names.has_ended() { self.names.start(&self.config).await } else { Ok(()) }
     }
 }

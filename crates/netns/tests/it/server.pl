@@ -1,4 +1,4 @@
-# Answers each TCP connection with its name once the client has ended its half, and how many bytes came.
+# Answers each TCP connection with its name, and how many bytes came, at the end of a line or of the stream.
 # Arguments: address, port, name.
 use strict;
 use warnings;
@@ -15,7 +15,10 @@ $SIG{CHLD} = 'IGNORE';
 while (accept(my $client, $listener)) {
     next if fork();
     my $bytes = 0;
-    while (my $read = sysread($client, my $chunk, 65536)) { $bytes += $read }
+    while (my $read = sysread($client, my $chunk, 65536)) {
+        $bytes += $read;
+        last if $chunk =~ /\n/;
+    }
     syswrite($client, "$name $bytes\n");
     exit 0;
 }

@@ -1,8 +1,8 @@
 //! Machines without machines, and the networks they live in.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -12,7 +12,15 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub const HOLDER: &str = env!("CARGO_BIN_EXE_hafen-netns-holder");
+/// The holder's program. A run as an ordinary user has its own copy, where that user may go.
+pub fn holder() -> OsString {
+    std::env::var_os("HAFEN_NETNS_TEST_HOLDER")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_hafen-netns-holder").into())
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
 
 /// Networks in a folder of their own. Removed, with their holders, when dropped.
 pub struct Home {
@@ -22,8 +30,14 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
+        Self::with(vec![holder()])
+    }
+
+    pub fn with(command: Vec<OsString>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let networks = Networks::new(folder.path(), vec![HOLDER.into()]);
+        // Longer than an address of a socket may be.
+        let root = folder.path().join("a-folder-with-a-long-name-".repeat(5)).join("networks");
+        let networks = Networks::new(&root, command);
         Self { folder, networks }
     }
 
@@ -95,10 +109,12 @@ impl Machine {
     }
 
     pub fn with_tap(fd: OwnedFd, tap: &TapConfig) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/machine.pl");
-        let mut child = Command::new("unshare")
-            .args(["--net", "--", "perl"])
-            .arg(script)
+        let mut command = Command::new("unshare");
+        if !is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let mut child = command
+            .args(["--net", "--", "perl", "-e", include_str!("machine.pl"), "--"])
             .arg(tap.mac.to_string())
             .stdin(fd)
             .stdout(Stdio::piped())
@@ -115,15 +131,19 @@ impl Machine {
         HostEntry { name: self.name.clone(), address: self.address, mac: self.mac }
     }
 
-    fn inside(&self, script: &str) -> Command {
+    fn inside(&self) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.child.id())).args(["sh", "-c", script]);
+        let pid = self.child.id();
+        if !is_root() {
+            command.arg(format!("--user=/proc/{pid}/ns/user")).arg("--preserve-credentials");
+        }
+        command.arg(format!("--net=/proc/{pid}/ns/net"));
         command
     }
 
     /// Runs a shell script in the machine.
     pub fn try_run(&self, script: &str) -> Output {
-        self.inside(script).output().unwrap()
+        self.inside().args(["sh", "-c", script]).output().unwrap()
     }
 
     /// The same, which has to succeed; gives back what it printed.
@@ -131,6 +151,16 @@ impl Machine {
         let output = self.try_run(script);
         assert!(output.status.success(), "{}: {script}: {output:?}", self.name);
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Whether a server can be reached over TCP from this machine, and what it said.
+    pub fn asks(&self, address: &str) -> Option<String> {
+        let client = "my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0], Timeout => 2) or exit 1; \
+                      alarm 5; print $s qq(hello\n); $s->flush; print scalar <$s>";
+        let output =
+            self.inside().args(["perl", "-MIO::Socket::INET", "-e", client, address]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        (!said.is_empty()).then_some(said)
     }
 
     pub fn pings(&self, address: Ipv4Addr) -> bool {
@@ -157,8 +187,11 @@ impl Drop for Server {
 
 /// Starts `tests/it/server.pl`; `command` decides in which namespace.
 pub fn serve(mut command: Command, listen: SocketAddrV4, name: &str) -> Server {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/server.pl");
-    command.arg("perl").arg(script).args([&listen.ip().to_string(), &listen.port().to_string(), name]);
+    command.args(["perl", "-e", include_str!("server.pl"), "--"]).args([
+        &listen.ip().to_string(),
+        &listen.port().to_string(),
+        name,
+    ]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
@@ -170,9 +203,7 @@ pub fn serve(mut command: Command, listen: SocketAddrV4, name: &str) -> Server {
 impl Machine {
     /// A server on this machine, which says the machine's name.
     pub fn serve(&self, port: u16) -> Server {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.child.id()));
-        serve(command, SocketAddrV4::new(self.address, port), &self.name)
+        serve(self.inside(), SocketAddrV4::new(self.address, port), &self.name)
     }
 }
 
