@@ -60,7 +60,7 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
 
 /// A lock on a file, held until dropped or until the process ends in any way.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held open: closing it unlocks")] File);
+pub(crate) struct Lock(File);
 
 impl Lock {
     /// Takes the lock if nobody has it (`shared`: if nobody has it for himself).
@@ -83,6 +83,13 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(Error::io("lock", path, error.into())),
         }
+    }
+
+    /// Whether the file that is locked still has this name.
+    fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let id = |found: &fs::Metadata| (found.dev(), found.ino());
+        matches!((self.0.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if id(&a) == id(&b))
     }
 
     /// Waits for the lock, asking again: a thread blocked in flock could not be cancelled.
@@ -109,12 +116,18 @@ impl Workshop {
     pub(crate) fn new(parent: &Path) -> Result<Self> {
         use std::sync::atomic::{AtomicU64, Ordering};
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("{}-{number}", std::process::id()));
-        let lock_path = path.with_extension("lock");
-        // Locked before the folder is there: a sweep in between finds nothing to remove.
-        let lock = Lock::attempt(&lock_path, false)?
-            .ok_or_else(|| Error::Invalid(format!("{} is in use", lock_path.display())))?;
+        let (path, lock) = loop {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("{}-{number}", std::process::id()));
+            let lock_path = path.with_extension("lock");
+            // Locked before the folder is there: a sweep in between finds nothing to remove. If it came just before the
+            // lock, it removed the name of what was locked: then once more.
+            if let Some(lock) = Lock::attempt(&lock_path, false)?
+                && lock.is_at(&lock_path)
+            {
+                break (path, lock);
+            }
+        };
         remove_tree(&path)?;
         fs::DirBuilder::new().mode(0o755).create(&path).map_err(|e| Error::io("make", &path, e))?;
         Ok(Self { path, _lock: lock })

@@ -1,6 +1,7 @@
 //! Images of machines: built from Debian packages under a lock, or taken from elsewhere by their hash.
 
 mod build;
+mod cloud;
 mod digest;
 mod durable;
 mod error;
