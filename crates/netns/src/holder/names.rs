@@ -126,12 +126,11 @@ impl Names {
             .map_err(|error| program::missing("setpriv", &error))?;
         let (said, mut reads) = watch::channel(0);
         let output = child.stderr.take();
-        let records = self.records.clone();
+        let mut lookups = Lookups::new(config, self.records.clone());
         let (last, words) = watch::channel(String::new());
         tokio::spawn(async move {
             let Some(output) = output else { return };
             let mut lines = BufReader::new(output).lines();
-            let mut lookups = Lookups::new(records);
             while let Ok(Some(line)) = lines.next_line().await {
                 // The leases are read last, at the start as after a signal.
                 if line.contains(": read ") && line.ends_with(&format!("/{LEASES}")) {

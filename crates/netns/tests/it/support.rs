@@ -120,10 +120,7 @@ impl Machine {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
-        assert_eq!(line, "ready\n", "the fake machine did not start");
+        ready(&mut child);
         Self { child, name: tap.machine.clone(), address: tap.address, mac: tap.mac }
     }
 
@@ -193,10 +190,7 @@ pub fn serve(mut command: Command, listen: SocketAddrV4, name: &str) -> Server {
         name,
     ]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
-    assert_eq!(line, "ready\n", "the server did not start");
+    ready(&mut child);
     Server(child)
 }
 
@@ -214,4 +208,12 @@ pub async fn talk(mut stream: TcpStream, bytes: usize) -> std::io::Result<String
     let mut answer = String::new();
     tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await??;
     Ok(answer.trim().to_owned())
+}
+
+/// Waits for a program to say so.
+pub fn ready(child: &mut Child) {
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    assert_eq!(line, "ready\n", "a program of the test did not start");
 }

@@ -1,0 +1,166 @@
+//! Deaths: of the control plane, of holders, of their programs.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use hafen_netns::{Egress, Error, Networks, Notice};
+use rustix::process::{Pid, Signal};
+use tokio::net::TcpStream;
+
+use crate::support::{Home, Machine, config, holder, talk};
+
+/// All processes below the holder with this pid and its other half, with their names.
+pub fn relatives(holder: u32) -> Vec<(u32, String)> {
+    let stat = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (name, rest) = text.split_once('(')?.1.rsplit_once(") ")?;
+        let mut fields = rest.split_whitespace();
+        let state = fields.next()?;
+        let parent: u32 = fields.next()?.parse().ok()?;
+        (state != "Z").then(|| (parent, name.to_owned()))
+    };
+    let all: Vec<(u32, u32, String)> = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter_map(|pid| stat(pid).map(|(parent, name)| (pid, parent, name)))
+        .collect();
+    let outer = all.iter().find(|(pid, ..)| *pid == holder).map_or(0, |(_, parent, _)| *parent);
+    let mut family = vec![outer];
+    loop {
+        let more = all.iter().filter(|(pid, parent, _)| family.contains(parent) && !family.contains(pid));
+        let more: Vec<_> = more.map(|(pid, ..)| *pid).collect();
+        if more.is_empty() {
+            break;
+        }
+        family.extend(more);
+    }
+    all.into_iter().filter(|(pid, ..)| family.contains(pid)).map(|(pid, _, name)| (pid, name)).collect()
+}
+
+pub fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+}
+
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(15), wait).await.is_ok(), "never came: {what}");
+}
+
+/// The control plane of the next test: ensures a network, says so, and waits for its death.
+#[tokio::test]
+async fn control_plane() {
+    let Some(root) = std::env::var_os("HAFEN_NETNS_TEST_CONTROL") else { return };
+    let networks = Networks::new(root.as_ref(), vec![holder()]);
+    networks.ensure(&config("n-1", Egress::None)).await.unwrap();
+    println!("\nensured");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_network_outlives_the_control_plane() {
+    let home = Home::new();
+    let root = home.folder.path().join("a-folder-with-a-long-name-".repeat(5)).join("networks");
+    // In a group of its own, which is killed whole, as a terminal or a service manager would.
+    let mut control = Command::new("setsid");
+    let mut control = control
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "life::control_plane", "--nocapture"])
+        .env("HAFEN_NETNS_TEST_CONTROL", &root)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(control.stdout.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap() == "ensured"));
+    let network = home.networks.get("n-1").await.unwrap();
+    let web = Machine::start(&network, "web-1", 11).await;
+    let _server = web.serve(80);
+    network.hosts_set(vec![web.host()]).await.unwrap();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let host = network.publish("p-1", any, vec![SocketAddrV4::new(web.address, 80)]).await.unwrap();
+
+    let group = Pid::from_raw(i32::try_from(control.id()).unwrap()).unwrap();
+    rustix::process::kill_process_group(group, Signal::KILL).unwrap();
+    control.wait().unwrap();
+    assert_eq!(talk(TcpStream::connect(host).await.unwrap(), 3).await.unwrap(), "web-1 3");
+
+    // The next control plane finds everything.
+    let status = network.status().await.unwrap();
+    let again = home.networks.ensure(&status.config).await.unwrap();
+    assert_eq!(again.generation(), network.generation());
+    let publications = again.publications().await.unwrap();
+    assert_eq!((publications[0].id.as_str(), publications[0].host), ("p-1", host));
+    assert_eq!(again.status().await.unwrap().taps.len(), 1);
+    assert_eq!(again.status().await.unwrap().hosts, 1);
+}
+
+#[tokio::test]
+async fn a_holder_that_dies_takes_its_programs_along_and_is_replaced() {
+    for half in ["inner", "outer"] {
+        let home = Home::new();
+        let network = home.network("n-1", Egress::None).await;
+        let web = Machine::start(&network, "web-1", 11).await;
+        network.hosts_set(vec![web.host()]).await.unwrap();
+        let mut news = home.networks.watch();
+        let mut watch = network.watch().await.unwrap();
+        let status = network.status().await.unwrap();
+        let family = relatives(status.pid);
+        assert!(family.iter().any(|(_, name)| name == "dnsmasq"), "{family:?}");
+        assert!(family.len() >= 3, "{family:?}");
+        let outer = family.iter().map(|(pid, _)| *pid).find(|pid| *pid != status.pid).unwrap();
+        kill(if half == "inner" { status.pid } else { outer });
+
+        let died = Notice::HolderDied { generation: network.generation().to_owned() };
+        assert_eq!(watch.next().await, Some(died.clone()));
+        assert_eq!(watch.next().await, None);
+        assert!(matches!(network.status().await, Err(Error::Holder { .. })));
+        until("all its processes are gone", async || {
+            family.iter().all(|(pid, name)| {
+                let alive = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                !alive.contains(&format!("({name})")) || alive.contains(") Z ")
+            })
+        })
+        .await;
+        drop(web);
+
+        let again = home.networks.ensure(&status.config).await.unwrap();
+        assert_ne!(again.generation(), network.generation());
+        // The names are kept; the taps are not.
+        let fresh = again.status().await.unwrap();
+        assert_eq!((fresh.hosts, fresh.taps.len()), (1, 0));
+        let _web = Machine::start(&again, "web-1", 11).await;
+        let told = async {
+            loop {
+                let (id, notice) = news.recv().await.unwrap();
+                assert_eq!(id, "n-1");
+                if notice == died {
+                    break;
+                }
+            }
+        };
+        // Either watcher that was in time tells of it; the one for all may have begun too late.
+        let _ = tokio::time::timeout(Duration::from_millis(200), told).await;
+    }
+}
+
+#[tokio::test]
+async fn dnsmasq_that_dies_is_started_again() {
+    let home = Home::new();
+    let network = home.network("n-1", Egress::None).await;
+    let web = Machine::start(&network, "web-1", 11).await;
+    network.hosts_set(vec![web.host()]).await.unwrap();
+    let status = network.status().await.unwrap();
+    let dnsmasq = relatives(status.pid).into_iter().find(|(_, name)| name == "dnsmasq").unwrap();
+    kill(dnsmasq.0);
+    let lookup = format!("dig +short +tries=1 +time=1 @{} web-1.hello.internal", status.config.gateway);
+    until("names are back", async || {
+        String::from_utf8(web.try_run(&lookup).stdout).unwrap().trim() == web.address.to_string()
+    })
+    .await;
+}
