@@ -24,6 +24,7 @@ my $STATE       = '/var/lib/hafen/identity';
 my $APPLIED     = '/run/hafen/applied';
 my $HOST_KEY    = '/etc/ssh/ssh_host_ed25519_key';
 my $SSHD_PID    = '/run/sshd.pid';
+my $START_DELAY = 0.3;
 my $PORT_NAME   = 'org.hafen.agent.0';
 
 # x86-64 numbers; the machines of this engine are x86-64 only.
@@ -104,16 +105,6 @@ sub port_open {
     }
 }
 
-# Whether a host is there and says something within these seconds. The driver reports a missing
-# host as hang-up: readable at once, and a read that gives nothing.
-sub host_speaks {
-    my ($seconds) = @_;
-    my $bits = '';
-    vec($bits, fileno($port), 1) = 1;
-    return 0 unless select($bits, undef, undef, $seconds);
-    return sysread($port, $buffer, 65536, length $buffer) ? 1 : 0;
-}
-
 # Waits until the host came or went. SIGIO is blocked outside of this call, so one that arrived
 # since the last look at the port ends the wait at once instead of being lost.
 sub host_wait {
@@ -121,8 +112,11 @@ sub host_wait {
     POSIX::sigsuspend(POSIX::SigSet->new);
 }
 
-# The next whole message as (verb, number, {key => [[value, …], …]}); waits for ever.
+# The next whole message as (verb, number, {key => [[value, …], …]}). Waits for ever; or, given
+# a reference to seconds, for so long, counting them down, and not at all without a host. The
+# driver reports a missing host as hang-up: readable at once, and a read that gives nothing.
 sub message_read {
+    my ($left) = @_;
     my ($verb, $number, $fields, $size);
     while (1) {
         while ($buffer =~ s/\A([^\n]*)\n//) {
@@ -142,12 +136,20 @@ sub message_read {
             else { undef $verb }
         }
         if (length $buffer > $MAX_LINE) { $buffer = ''; undef $verb }
+        # Not in the middle of a message: its rest would be taken for rubbish.
+        if (defined $left && !defined $verb && $buffer eq '') {
+            my $bits = '';
+            vec($bits, fileno($port), 1) = 1;
+            (my $ready, $$left) = select($bits, undef, undef, $$left);
+            return () unless $ready > 0;
+        }
         my $got = sysread($port, $buffer, 65536, length $buffer);
         next if !defined $got && $!{EINTR};
         if (!$got) {
             # No host: forget what it began to say.
             $buffer = '';
             undef $verb;
+            return () if defined $left;
             host_wait();
         }
     }
@@ -281,7 +283,6 @@ sub keys_write {
     my ($fields) = @_;
     my $changed = 0;
     my @files = (
-        [host_key         => $HOST_KEY,                     0600],
         [host_key_public  => "$HOST_KEY.pub",               0644],
         [host_certificate => "$HOST_KEY-cert.pub",          0644],
         [user_ca          => '/etc/ssh/hafen_user_ca.pub',  0644],
@@ -295,11 +296,30 @@ sub keys_write {
         spew($path, $mode, $text);
         $changed = 1;
     }
-    return $changed;
+    my $key = one($fields, 'host_key');
+    return $changed ? sshd_restart() : undef unless defined $key;
+    return sshd_release($key) if -p $HOST_KEY;
+    if (slurp($HOST_KEY) ne $key) {
+        spew($HOST_KEY, 0600, $key);
+        $changed = 1;
+    }
+    return $changed ? sshd_restart() : undef;
+}
+
+# In a template sshd waits in the opening of its host key, which is a pipe. sshd has the pipe
+# open once we have; the file takes the pipe's place before sshd can look again.
+sub sshd_release {
+    my ($key) = @_;
+    sysopen(my $pipe, $HOST_KEY, O_WRONLY | O_NONBLOCK) or die "sshd does not wait for its key: $!\n";
+    spew($HOST_KEY, 0600, $key);
+    my $n = syswrite($pipe, $key);
+    die "sshd did not take its key\n" unless defined $n && $n == length $key;
+    close $pipe;
+    return '';
 }
 
 # sshd reads its keys once. It re-executes itself on SIGHUP and writes its pid file after it
-# listens again, which is how we know that the template's key can no longer be served.
+# listens again.
 sub sshd_restart {
     my $pid = slurp($SSHD_PID);
     chomp $pid;
@@ -310,14 +330,15 @@ sub sshd_restart {
     return $pid;
 }
 
+# Returns once sshd listens with the key it was given.
 sub sshd_wait {
     my ($pid) = @_;
     for (1 .. 6000) {
         return if -s $SSHD_PID;
-        die "sshd ended while it was given its new host key\n" unless -e "/proc/$pid";
+        die "sshd ended while it was given its host key\n" if $pid ne '' && !-e "/proc/$pid";
         select(undef, undef, undef, 0.005);
     }
-    die "sshd did not come back within 30 s after it was given its new host key\n";
+    die "sshd did not listen within 30 s after it was given its host key\n";
 }
 
 sub identity_apply {
@@ -334,7 +355,7 @@ sub identity_apply {
         my ($seconds, $nanos) = $clock =~ /\A([0-9]+)\.([0-9]{9})\z/ or die "bad clock\n";
         call('clock_settime', 0, pack 'q q', $seconds, $nanos);
     }
-    my $sshd = keys_write($fields) ? sshd_restart() : undef;
+    my $sshd = keys_write($fields);
     call('sethostname', my $name = $hostname, length $hostname);
     spew('/etc/hostname', 0644, "$hostname\n");
     spew('/etc/hosts',    0644, hosts_text($hostname, $fqdn, $ip));
@@ -416,11 +437,27 @@ sub root_grow {
     ioctl($root, $EXT4_IOC_RESIZE_FS, $blocks) or $!{EINVAL} or die "grow root: $!\n";
 }
 
-# sshd needs some key to be running when it is captured. This one is replaced in every clone
-# before its network comes up.
+# A template has no host key at all: sshd is captured while it waits for one. It has then done
+# everything but reading the key and listening, which is most of its start under emulation.
 sub template_prepare {
     return if -e $HOST_KEY;
-    system('/usr/bin/ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', 'template', '-f', $HOST_KEY);
+    POSIX::mkfifo($HOST_KEY, 0600) or die "mkfifo $HOST_KEY: $!\n";
+}
+
+# Waits until all that boots has booted and sshd sleeps in openat(2), number 257, of its key.
+sub template_settle {
+    my $calm = 0;
+    for (1 .. 1200) {
+        my $jobs = qx(/usr/bin/systemctl list-jobs --no-legend --plain);
+        my $left = grep { !/\sssh\.service\s/ && /\S/ } split /\n/, $jobs;
+        my $pid = qx(/usr/bin/systemctl show --property=MainPID --value ssh.service);
+        chomp $pid;
+        my $waits = slurp("/proc/$pid/syscall") =~ /\A257 / && slurp("/proc/$pid/stat") =~ /\) S /;
+        $calm = $left == 0 && $waits ? $calm + 1 : 0;
+        return if $calm == 3;
+        select(undef, undef, undef, 0.3);
+    }
+    die "the system does not come to rest\n";
 }
 
 # ---- verbs ----------------------------------------------------------------------------------
@@ -428,13 +465,7 @@ sub template_prepare {
 my %verbs = (
     ping => sub { return (pong => ()) },
     info => sub { return (info => facts()) },
-    # Until all that boots has booted, so that a template is captured at rest.
-    settle => sub {
-        system('/usr/bin/systemctl', 'is-system-running', '--wait', '--quiet');
-        die "sshd does not run\n" unless -s $SSHD_PID;
-        select(undef, undef, undef, 1);
-        return (done => ());
-    },
+    settle => sub { template_settle(); return (done => ()) },
     grow => sub { root_grow(); return (done => ()) },
     sync => sub { call('sync'); return (done => ()) },
     identity => sub {
@@ -467,9 +498,22 @@ sub thaw {
     ioctl($root, $FITHAW, my $zero = pack 'l', 0);
 }
 
+# The journal was begun under the template's ids and would be kept under them. systemd starts
+# the service again at once, and holds its sockets meanwhile.
+sub journal_restart {
+    my $pids = slurp('/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs');
+    kill 'TERM', grep { /\A[0-9]+\z/ } split /\n/, $pids;
+    chomp(my $id = slurp('/etc/machine-id'));
+    for my $dir (grep { !m{/\Q$id\E\z} } glob '/run/log/journal/*') {
+        unlink glob "$dir/*";
+        rmdir $dir;
+    }
+}
+
 # Things nobody waits for; done after the answer is out.
 sub identity_finish {
     my ($fields) = @_;
+    journal_restart() if $template && $first_identity;
     identity_save($fields);
     if (open(my $random, '<', '/dev/urandom')) {
         sysread($random, my $seed, 512);
@@ -478,9 +522,13 @@ sub identity_finish {
     call('sync');
 }
 
+# Serves for ever; or, given a reference to seconds, until they are over, the host is gone, or
+# the machine has its identity.
 sub serve {
+    my ($left) = @_;
     while (1) {
-        my ($verb, $number, $fields) = message_read();
+        my ($verb, $number, $fields) = message_read($left);
+        return unless defined $verb;
         my $act = $verbs{$verb};
         my ($answer, %facts) = eval {
             die "unknown verb: this image's agent is older than the host\n" unless $act;
@@ -495,9 +543,14 @@ sub serve {
         if ($verb eq 'identity') {
             notify('READY=1');
             # A resumed clone was captured before its services started: start them now.
-            # SIGRTMIN+0 asks systemd for default.target.
-            signal_init(0) if $template && $first_identity;
+            # SIGRTMIN+0 asks systemd for default.target. Who asked for the machine connects in
+            # this moment; with one processor, services first would triple that wait.
+            if ($template && $first_identity) {
+                select(undef, undef, undef, $START_DELAY);
+                signal_init(0);
+            }
             eval { identity_finish($fields) };
+            return if defined $left;
         }
     }
 }
@@ -512,11 +565,16 @@ elsif (-e $APPLIED) {
     notify('READY=1');    # restarted by systemd; the machine has its identity already
 }
 else {
-    # A boot. A connected host says who we are at once; otherwise the disk remembers.
+    # A boot. A host that started it says who we are at once. One that only looks on does not,
+    # or there is none: then the disk remembers.
     eval { root_grow() };
     my $known = identity_load();
     message_write('hello', 0, facts());
-    if (defined $known && !host_speaks(10)) {
+    if (defined $known) {
+        my $left = 5;
+        serve(\$left);
+    }
+    if (defined $known && !-e $APPLIED) {
         eval { identity_apply($known); make_dirs('/run/hafen'); spew($APPLIED, 0644, "1\n") };
         warn $@ if $@;
         notify('READY=1');

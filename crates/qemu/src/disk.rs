@@ -98,6 +98,20 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// A disk a guest wrote to is hostile input; the tool that reads it has only the rights of who
+/// owns it, which are those of the machine's QEMU.
+fn as_owner(mut command: Command, path: &Path) -> Command {
+    use std::os::unix::fs::MetadataExt;
+    if rustix::process::geteuid().is_root()
+        && let Ok(file) = std::fs::symlink_metadata(path)
+        && file.uid() != 0
+    {
+        // Also leaves all other groups.
+        command.uid(file.uid()).gid(file.gid());
+    }
+    command
+}
+
 /// Reads an image's header. `shared` allows it while a machine writes to the image.
 pub(crate) async fn info(img: &Path, path: &Path, shared: bool) -> Result<Info> {
     let mut command = Command::new(img);
@@ -106,7 +120,7 @@ pub(crate) async fn info(img: &Path, path: &Path, shared: bool) -> Result<Info> 
         command.arg("-U");
     }
     command.arg(path);
-    let text = tool_output(command, PATIENCE, path).await?;
+    let text = tool_output(as_owner(command, path), PATIENCE, path).await?;
     serde_json::from_str(&text)
         .map_err(|e| Error::Tool { program: "qemu-img info".into(), message: e.to_string() })
 }
@@ -122,12 +136,12 @@ pub(crate) async fn grow(img: &Path, path: &Path, size: u64) -> Result<()> {
     }
     let mut command = Command::new(img);
     command.args(["resize", "-q", "-f", "qcow2"]).arg(path).arg(size.to_string());
-    tool_output(command, PATIENCE, path).await.map(drop)
+    tool_output(as_owner(command, path), PATIENCE, path).await.map(drop)
 }
 
 /// `qemu-img snapshot` with one action (`-c`, `-a`, `-d`).
 pub(crate) async fn snapshot(img: &Path, path: &Path, action: &str, name: &str) -> Result<()> {
     let mut command = Command::new(img);
     command.args(["snapshot", "-q", action, name]).arg(path);
-    tool_output(command, PATIENCE, path).await.map(drop)
+    tool_output(as_owner(command, path), PATIENCE, path).await.map(drop)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 /// Replaces `path` by `contents` at once; a reader sees the old or the new.
-pub(crate) fn write(path: &Path, mode: u32, contents: &[u8]) -> Result<()> {
+pub fn write(path: &Path, mode: u32, contents: &[u8]) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
@@ -29,7 +29,7 @@ pub(crate) fn write(path: &Path, mode: u32, contents: &[u8]) -> Result<()> {
 }
 
 /// Makes a rename or creation in the directory of `path` survive a power cut.
-pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+pub fn sync_parent(path: &Path) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("sync", parent, e))
 }
@@ -43,7 +43,7 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
 }
 
 /// Removes a tree; one that is gone already is fine.
-pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+pub fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
@@ -51,7 +51,7 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
 }
 
 /// The text of a file, or nothing if it does not exist. Refuses more than 1 MiB.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     use std::io::Read;
     let file = match File::open(path) {
         Ok(file) => file,
@@ -61,6 +61,21 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     file.take(1 << 20).read_to_end(&mut text).map_err(|e| Error::io("read", path, e))?;
     Ok(Some(text))
+}
+
+/// Opens a file that another user may have put there: never follows a link, never waits for a
+/// pipe, refuses what is no file.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    open_plain_as(path, fs::OpenOptions::new().read(true))
+}
+
+pub(crate) fn open_plain_as(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no ordinary file"))
 }
 
 /// An exclusive lock on a file, held until dropped or until the process ends in any way.

@@ -57,6 +57,14 @@ impl Error {
         Self::Timeout { doing: doing.into(), after }
     }
 
+    /// Fills in how long the whole call was allowed to take.
+    pub(crate) fn within(self, patience: Duration) -> Self {
+        match self {
+            Self::Timeout { doing, after } if after.is_zero() => Self::Timeout { doing, after: patience },
+            other => other,
+        }
+    }
+
     /// Whether the same call may succeed later without anything being changed.
     #[must_use]
     pub fn is_transient(&self) -> bool {

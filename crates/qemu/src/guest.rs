@@ -71,6 +71,9 @@ pub fn files() -> Vec<GuestFile> {
         masked("/etc/systemd/system/dpkg-db-backup.timer"),
         masked("/etc/systemd/system/e2scrub_all.timer"),
         masked("/etc/systemd/system/fstrim.timer"),
+        // sshd listens once the machine is itself; who connects then is not to be turned away
+        // because other services are still starting.
+        masked("/etc/tmpfiles.d/systemd-nologin.conf"),
         // There is no screen.
         masked("/etc/systemd/system/getty@tty1.service"),
     ]

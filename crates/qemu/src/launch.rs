@@ -15,7 +15,7 @@ use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::args::{CommandSpec, MEMORY_FD, STATE_FD, TAP_FD};
 use crate::process::Process;
-use crate::{Error, Result, version};
+use crate::{Error, Result, cgroup, durable, version};
 
 /// The user a machine runs as. Only root can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub struct Launch {
     pub groups: Vec<u32>,
     /// A control group directory to join; its limits are the caller's matter.
     pub cgroup: Option<PathBuf>,
+    /// Makes a control group for this machine, with limits that follow from its description.
+    /// It goes with the machine.
+    pub limits: Option<cgroup::Parent>,
     /// Put before the command, such as `nsenter --net=FILE --`.
     pub prefix: Vec<OsString>,
     /// The tap for [`crate::Net::Tap`].
@@ -82,10 +85,12 @@ impl Launch {
     }
 
     /// Starts it. Blocking, for a few milliseconds.
-    pub(crate) fn spawn(self, spec: &CommandSpec, inherit: Inherit) -> Result<Process> {
+    pub(crate) fn spawn(self, spec: &CommandSpec, inherit: Inherit, groups: &[PathBuf]) -> Result<Process> {
         let mut command = self.command(spec)?;
         let log = spec.dir.join(LOG);
-        let out = fs::File::create(&log).map_err(|e| Error::io("create", &log, e))?;
+        // Made anew: an earlier QEMU must not have chosen what we write to.
+        durable::remove_file(&log).map_err(|e| Error::io("remove", &log, e))?;
+        let out = fs::File::create_new(&log).map_err(|e| Error::io("create", &log, e))?;
         let err = out.try_clone().map_err(|e| Error::io("open", &log, e))?;
         command.stdout(out).stderr(err);
         let fds = [(self.tap, TAP_FD), (inherit.memory, MEMORY_FD), (inherit.state, STATE_FD)];
@@ -102,7 +107,8 @@ impl Launch {
             what: "could not be watched".into(),
             tail: format!("process {pid}"),
         })?;
-        if let Err(error) = confine(pid, self.cgroup.as_deref()) {
+        let groups: Vec<PathBuf> = groups.iter().cloned().chain(self.cgroup).collect();
+        if let Err(error) = confine(pid, &groups) {
             process.kill();
             return Err(error);
         }
@@ -111,7 +117,7 @@ impl Launch {
 }
 
 /// Applies limits from outside: they hold from the first milliseconds on.
-fn confine(pid: i32, cgroup: Option<&Path>) -> Result<()> {
+fn confine(pid: i32, groups: &[PathBuf]) -> Result<()> {
     let limit = |resource, value| {
         let limits = Rlimit { current: Some(value), maximum: Some(value) };
         rustix::process::prlimit(Pid::from_raw(pid), resource, limits)
@@ -123,14 +129,10 @@ fn confine(pid: i32, cgroup: Option<&Path>) -> Result<()> {
             tracing::debug!(%error, "resource limit not applied");
         }
     }
-    if let Some(dir) = cgroup {
-        let procs = dir.join("cgroup.procs");
-        fs::write(&procs, pid.to_string()).map_err(|e| Error::io("join", &procs, e))?;
-    }
-    Ok(())
+    cgroup::join(groups, pid)
 }
 
-/// Gives the machine's directory and what it must write to the user it will run as.
+/// Gives files that QEMU writes to the user it will run as.
 pub(crate) fn own(paths: &[PathBuf], user: Option<User>) -> Result<()> {
     let Some(User { uid, gid }) = user else { return Ok(()) };
     for path in paths.iter().filter(|path| path.exists()) {
@@ -141,7 +143,11 @@ pub(crate) fn own(paths: &[PathBuf], user: Option<User>) -> Result<()> {
 
 /// The end of QEMU's messages, for an error.
 pub(crate) fn log_tail(dir: &Path) -> String {
-    let text = fs::read(dir.join(LOG)).unwrap_or_default();
+    let text = durable::open_plain(&dir.join(LOG)).and_then(|mut file| {
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut text).map(|_| text)
+    });
+    let text = text.unwrap_or_default();
     let start = text.len().saturating_sub(2000);
     String::from_utf8_lossy(text.get(start..).unwrap_or_default()).trim().to_owned()
 }

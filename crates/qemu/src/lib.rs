@@ -27,8 +27,10 @@
 
 pub mod agent;
 mod args;
+mod capture;
+pub mod cgroup;
 mod disk;
-mod durable;
+pub mod durable;
 mod error;
 pub mod guest;
 mod launch;
@@ -38,6 +40,7 @@ pub mod qmp;
 mod seed;
 mod snapshot;
 mod spec;
+mod start;
 pub mod template;
 mod version;
 mod vm;
@@ -48,7 +51,7 @@ pub use disk::Format;
 pub use error::{Error, Result};
 pub use launch::{Launch, User};
 pub use probe::{Accelerator, Kind};
-pub use seed::write_seed;
+pub use seed::{Seed, write_seed};
 pub use snapshot::Snapshot;
 pub use spec::{Boot, Net, Spec};
 pub use template::Template;

@@ -72,6 +72,10 @@ impl Lines {
     pub(crate) async fn next(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>> {
         let mut seen = 0;
         loop {
+            // Somebody who never stops talking must not keep us either.
+            if Instant::now() >= deadline {
+                return Err(Error::timeout("an answer of the machine", Duration::ZERO));
+            }
             let fresh = self.buffer.get(seen..).unwrap_or_default();
             if let Some(at) = fresh.iter().position(|byte| *byte == b'\n') {
                 let rest = self.buffer.split_off(seen + at + 1);
@@ -183,4 +187,33 @@ fn refused(command: &str, text: &str) -> Error {
         return Error::NoSpace { path: PathBuf::from("the machine's disk") };
     }
     Error::Qmp { command: command.to_owned(), message: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_ends_in_time_and_in_bounds() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let flood = tokio::spawn(async move { while theirs.write_all(b"rubbish\n").await.is_ok() {} });
+        let mut lines = Lines::new(ours);
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let error = loop {
+            if let Err(error) = lines.next(deadline).await {
+                break error;
+            }
+        };
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        drop(lines);
+        flood.await.unwrap();
+
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let flood = tokio::spawn(async move { while theirs.write_all(&[b'x'; 8192]).await.is_ok() {} });
+        let mut lines = Lines::new(ours);
+        let error = lines.next(Instant::now() + Duration::from_secs(60)).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict(_)), "{error}");
+        drop(lines);
+        flood.await.unwrap();
+    }
 }

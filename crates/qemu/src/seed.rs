@@ -11,9 +11,24 @@ use crate::{Error, Result, disk, durable};
 const SIZE: u64 = 4 << 20;
 const MAX_FILE: usize = 1 << 20;
 
-/// Writes the seed. Empty parts are left out, `meta-data` is always there.
-pub fn write_seed(path: &Path, meta: &str, user: &str, network: &str) -> Result<()> {
-    let parts = [("meta-data", meta), ("user-data", user), ("network-config", network)];
+/// What a seed holds. Empty parts are left out, but for `meta`, without which cloud-init sees no seed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seed<'a> {
+    pub meta: &'a str,
+    pub user: &'a str,
+    /// Like `user`, from whoever runs the machine; `user` wins.
+    pub vendor: &'a str,
+    pub network: &'a str,
+}
+
+/// Writes the seed.
+pub fn write_seed(path: &Path, seed: Seed<'_>) -> Result<()> {
+    let parts = [
+        ("meta-data", seed.meta),
+        ("user-data", seed.user),
+        ("vendor-data", seed.vendor),
+        ("network-config", seed.network),
+    ];
     for (name, text) in parts {
         if text.len() > MAX_FILE {
             return Err(Error::Invalid(format!("{name} is {} bytes; at most {MAX_FILE} fit", text.len())));
@@ -56,7 +71,8 @@ mod tests {
     fn a_seed_reads_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seed.img");
-        write_seed(&path, "instance-id: m-1\n", "#cloud-config\n", "").unwrap();
+        let seed = Seed { meta: "instance-id: m-1\n", user: "#cloud-config\n", ..Seed::default() };
+        write_seed(&path, seed).unwrap();
         let file = fs::File::options().read(true).write(true).open(&path).unwrap();
         let volume = fatfs::FileSystem::new(file, fatfs::FsOptions::new()).unwrap();
         assert_eq!(volume.volume_label().trim(), "CIDATA");
@@ -70,7 +86,8 @@ mod tests {
     fn too_much_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seed.img");
-        assert!(write_seed(&path, "", &"x".repeat(MAX_FILE + 1), "").is_err());
+        let much = "x".repeat(MAX_FILE + 1);
+        assert!(write_seed(&path, Seed { user: &much, ..Seed::default() }).is_err());
         assert!(!path.exists());
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{Error, Result, Vm, disk};
+use crate::{Error, Result, Vm, disk, durable};
 
 /// One snapshot of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +114,7 @@ fn check_name(name: &str) -> Result<()> {
 /// terminal). Reads at most the last 256 KiB.
 pub(crate) fn tail(path: &Path, lines: usize) -> Result<Vec<String>> {
     let error = |e| Error::io("read", path, e);
-    let mut file = match fs::File::open(path) {
+    let mut file = match durable::open_plain(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(error(e)),
@@ -132,7 +132,7 @@ pub(crate) fn tail(path: &Path, lines: usize) -> Result<Vec<String>> {
 /// Keeps the newer half of `limit` bytes once the log is larger.
 pub(crate) fn trim(path: &Path, limit: u64) -> Result<()> {
     let error = |e| Error::io("trim", path, e);
-    let mut file = match fs::OpenOptions::new().read(true).write(true).open(path) {
+    let mut file = match durable::open_plain_as(path, fs::OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(error(e)),
@@ -165,7 +165,7 @@ mod tests {
     fn the_log_is_cut_from_the_front() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let text: String = (0..1000).map(|n| format!("line {n}\n")).collect();
+        let text = (0..1000).fold(String::new(), |text, n| format!("{text}line {n}\n"));
         fs::write(&path, &text).unwrap();
         trim(&path, 1000).unwrap();
         assert!(fs::metadata(&path).unwrap().len() <= 500);

@@ -116,7 +116,7 @@ pub(crate) fn is_mac(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn example() -> Spec {
@@ -136,10 +136,12 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Spec);
+
     #[test]
     fn what_cannot_work_is_refused() {
         assert!(example().check().is_ok());
-        let refused: Vec<(&str, fn(&mut Spec))> = vec![
+        let refused: Vec<(&str, Change)> = vec![
             ("name", |s| s.name = "a,b=c".into()),
             ("empty name", |s| s.name = String::new()),
             ("uuid", |s| s.uuid = "x".into()),

@@ -17,26 +17,20 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom as Seeking};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixListener;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::args::{self, DISK, LAYOUT, Start};
+use crate::capture::{self, Part};
 use crate::durable::{Lock, blocking};
-use crate::launch::{self, Inherit};
-use crate::process::Process;
-use crate::qmp::SocketDir;
-use crate::vm::Vm;
-use crate::{Boot, Error, Host, Kind, Launch, Net, Result, Spec, User, disk, durable, guest, probe};
+use crate::launch::Inherit;
+use crate::{Boot, Error, Host, Kind, Net, Result, Spec, User, durable, guest, probe};
 
 const META: &str = "template.json";
-const RAM: &str = "ram";
-const STATE: &str = "state";
-const MIGRATION_SOCKET: &str = "migrate.sock";
-/// Device state is about half a mebibyte; a stream beyond this is not one of ours.
-const MAX_STATE: u64 = 256 << 20;
+/// In place of it in a directory that is no template any more, only ground under disks.
+const RETIRED: &str = "retired.json";
+pub(crate) const RAM: &str = "ram";
+pub(crate) const STATE: &str = "state";
 
 /// A captured machine, ready to be resumed.
 #[derive(Debug, Clone)]
@@ -50,15 +44,56 @@ pub struct Template {
 #[derive(Debug, Serialize, Deserialize)]
 struct Meta {
     key: String,
-    /// For people: what the key was made of.
+    /// What the key was made of.
     inputs: Vec<String>,
+    parts: Vec<Part>,
+}
+
+impl Meta {
+    fn is_whole(&self, dir: &Path, key: &str) -> bool {
+        let size =
+            |name: &str| fs::metadata(dir.join(name)).ok().filter(fs::Metadata::is_file).map(|m| m.len());
+        let names: Vec<&str> = self.parts.iter().map(|part| part.name.as_str()).collect();
+        self.key == key
+            && self::key(&self.inputs) == key
+            && names == [RAM, STATE, DISK]
+            && self.parts.iter().all(|part| size(&part.name) == Some(part.size))
+    }
+}
+
+/// The directories of one key, oldest first: `KEY`, and one more for each that was retired. A
+/// directory never gets another disk than it had, because disks of machines stand on it.
+fn dirs(cache: &Path, key: &str) -> impl Iterator<Item = PathBuf> {
+    (1..).map(move |n| dir_of(cache, key, n)).take_while(|dir| dir.exists())
+}
+
+fn dir_of(cache: &Path, key: &str, number: u32) -> PathBuf {
+    cache.join(if number == 1 { key.to_owned() } else { format!("{key}-{number}") })
+}
+
+/// The name for a new template; under the lock of its key.
+fn free_dir(cache: &Path, key: &str) -> Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let dir = dir_of(cache, key, number);
+        if !dir.exists() {
+            return Ok(dir);
+        }
+        if !dir.join(DISK).exists() {
+            // Nothing can stand on it.
+            durable::remove_tree(&dir)?;
+            return Ok(dir);
+        }
+        number += 1;
+    }
 }
 
 impl Template {
     /// Returns the template for machines like `spec`, building it if need be (one boot: about
     /// 20 s under emulation). `image_digest` is the content address of the image. Safe to call
     /// from several processes; all but one wait. A build that failed or was killed leaves
-    /// nothing that a later call could take for a template.
+    /// nothing that a later call could take for a template. Reads the whole template to find
+    /// damage, and the handle keeps its memory ready: call it once and keep the handle.
     pub async fn ensure(
         host: &Host,
         spec: &Spec,
@@ -75,43 +110,100 @@ impl Template {
         }
         let inputs = inputs(host, spec, image_digest);
         let key = key(&inputs);
-        if let Some(found) = Self::open(cache, &key)? {
+        if let Some(found) = Self::sound(cache, &key).await? {
             return Ok(found);
         }
         fs::create_dir_all(cache).map_err(|e| Error::io("create", cache, e))?;
         let _lock = Lock::acquire(&cache.join(format!("{key}.lock"))).await?;
-        if let Some(found) = Self::open(cache, &key)? {
+        if let Some(found) = Self::sound(cache, &key).await? {
             return Ok(found);
         }
         let build = cache.join(format!(".build-{key}"));
         let template_spec = template_spec(spec, &key);
-        clear(&build, &template_spec.uuid).await?;
-        let deadline = Instant::now() + patience;
-        let built = capture(host, &template_spec, &build, user, deadline).await;
+        capture::clear(&build, &template_spec.uuid).await?;
+        let built = Self::build(host, &template_spec, &build, &inputs, user, patience).await;
         if let Err(error) = built {
             // Also when the disk is full: leave nothing behind.
-            clear(&build, &template_spec.uuid).await?;
+            capture::clear(&build, &template_spec.uuid).await?;
             return Err(error);
         }
-        let meta = serde_json::to_vec_pretty(&Meta { key: key.clone(), inputs })
-            .map_err(|e| Error::Invalid(e.to_string()))?;
-        durable::write(&build.join(META), 0o644, &meta)?;
-        let dir = cache.join(&key);
-        // What has the name but is not whole (see `open`) is in the way.
-        durable::remove_tree(&dir)?;
+        let dir = free_dir(cache, &key)?;
         fs::rename(&build, &dir).map_err(|e| Error::io("rename", &dir, e))?;
         durable::sync_parent(&dir)?;
         Self::open(cache, &key)?
             .ok_or_else(|| Error::Conflict(format!("template {key} vanished while it was made")))
     }
 
-    /// The template with this key if it is in the cache and whole.
+    async fn build(
+        host: &Host,
+        spec: &Spec,
+        build: &Path,
+        inputs: &[String],
+        user: Option<User>,
+        patience: Duration,
+    ) -> Result<()> {
+        let parts = capture::capture(host, spec, build, user, Instant::now() + patience)
+            .await
+            .map_err(|error| error.within(patience))?;
+        let meta = Meta { key: key(inputs), inputs: inputs.to_vec(), parts };
+        let meta = serde_json::to_vec_pretty(&meta).map_err(|e| Error::Invalid(e.to_string()))?;
+        durable::write(&build.join(META), 0o644, &meta)
+    }
+
+    /// The template with this key if it is in the cache and whole: its description leads to
+    /// this key and its files are there. Their contents are checked by [`Template::ensure`].
     pub fn open(cache: &Path, key: &str) -> Result<Option<Self>> {
-        let dir = cache.join(key);
-        let Some(text) = durable::read(&dir.join(META))? else { return Ok(None) };
-        let whole = serde_json::from_slice::<Meta>(&text).is_ok_and(|meta| meta.key == key)
-            && [DISK, RAM, STATE].iter().all(|name| dir.join(name).is_file());
-        Ok(whole.then(|| Self { dir, key: key.to_owned(), memory: Arc::default() }))
+        for dir in dirs(cache, key) {
+            let Some(text) = durable::read(&dir.join(META))? else { continue };
+            let whole = serde_json::from_slice::<Meta>(&text).is_ok_and(|meta| meta.is_whole(&dir, key));
+            if whole {
+                return Ok(Some(Self { dir, key: key.to_owned(), memory: Arc::default() }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The template with this key if it is undamaged; one that is damaged is retired.
+    async fn sound(cache: &Path, key: &str) -> Result<Option<Self>> {
+        while let Some(found) = Self::open(cache, key)? {
+            let template = found.clone();
+            if blocking(move || template.is_sound()).await? {
+                return Ok(Some(found));
+            }
+            tracing::warn!(template = %found.dir.display(), "a damaged template is retired and made anew");
+            found.retire()?;
+        }
+        Ok(None)
+    }
+
+    fn is_sound(&self) -> Result<bool> {
+        let Some(text) = durable::read(&self.dir.join(META))? else { return Ok(false) };
+        let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { return Ok(false) };
+        for part in meta.parts {
+            let path = self.dir.join(&part.name);
+            let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+            if capture::checksum(&file, false).map_err(|e| Error::io("read", &path, e))? != part.sum {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends its use: the next [`Template::ensure`] makes another. For a template whose clones do
+    /// not come up. Its disk stays, because disks of machines stand on it; [`gc`] removes it.
+    pub fn retire(&self) -> Result<()> {
+        let meta = self.dir.join(META);
+        match fs::rename(&meta, self.dir.join(RETIRED)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("retire", &meta, error));
+            }
+            _ => {}
+        }
+        for name in [RAM, STATE] {
+            let path = self.dir.join(name);
+            durable::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+        Ok(())
     }
 
     /// The key that [`Template::ensure`] would use.
@@ -173,6 +265,39 @@ impl Template {
         *slot = Some(Arc::clone(&memory));
         Ok(memory)
     }
+}
+
+/// Removes templates of images that are not `left`; gives the bytes freed. A
+/// template goes with its image only: disks stand on it.
+pub fn gc(cache: &Path, left: impl Fn(&str) -> bool, dry_run: bool) -> Result<u64> {
+    let mut freed = 0;
+    let entries = match fs::read_dir(cache) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(Error::io("list", cache, error)),
+    };
+    for entry in entries.flatten() {
+        let dir = entry.path();
+        let read = |name| durable::read(&dir.join(name)).ok().flatten();
+        let Some(text) = read(META).or_else(|| read(RETIRED)) else { continue };
+        let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { continue };
+        let image = meta.inputs.iter().find_map(|input| input.strip_prefix("image ")).unwrap_or_default();
+        if left(image) {
+            continue;
+        }
+        freed += [DISK, RAM, STATE]
+            .iter()
+            .filter_map(|name| fs::metadata(dir.join(name)).ok())
+            .map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512)
+            .sum::<u64>();
+        if !dry_run {
+            // What tells a whole template goes first: nobody takes half of one.
+            let meta = dir.join(META);
+            durable::remove_file(&meta).map_err(|e| Error::io("remove", &meta, e))?;
+            durable::remove_tree(&dir)?;
+        }
+    }
+    Ok(freed)
 }
 
 /// Copies the parts of a sparse file that hold data.
@@ -245,103 +370,6 @@ fn template_spec(spec: &Spec, key: &str) -> Spec {
     }
 }
 
-/// Removes the ruins of a build, its process first. Only under the build's lock.
-async fn clear(build: &Path, uuid: &str) -> Result<()> {
-    if let Some(process) = Process::find(uuid, &build.join(args::PID_FILE)) {
-        process.kill();
-        process.ended().await?;
-    }
-    let build = build.to_path_buf();
-    blocking(move || durable::remove_tree(&build)).await
-}
-
-/// Boots, waits until the guest is quiet, and writes `ram`, `state` and `disk.qcow2`.
-async fn capture(host: &Host, spec: &Spec, dir: &Path, user: Option<User>, deadline: Instant) -> Result<()> {
-    fs::create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
-    let memory = dir.join(RAM);
-    let image = (&spec.image, spec.image_format);
-    disk::overlay(&host.qemu.img, image.0, image.1, &dir.join(DISK), Some(spec.disk)).await?;
-    let file = File::create(&memory).map_err(|e| Error::io("create", &memory, e))?;
-    file.set_len(spec.memory).map_err(|e| Error::io("create", &memory, e))?;
-    launch::own(&[dir.to_path_buf(), dir.join(DISK), memory.clone()], user)?;
-
-    let vm = Vm::unsaved(host.clone(), dir.to_path_buf(), spec.clone());
-    let launch = Launch { user, ..Launch::default() };
-    let process = vm.spawn(&Start::Template { memory }, launch, Inherit::default()).await?;
-    let captured = async {
-        let mut agent = vm.agent(deadline, &process).await?;
-        vm.or_death(&process, agent.wait_for_guest(deadline)).await?;
-        agent.ask("settle", deadline).await?;
-        agent.ask("grow", deadline).await?;
-        agent.ask("sync", deadline).await?;
-        save(&vm, &process, deadline).await
-    }
-    .await;
-    process.kill();
-    process.ended().await?;
-    captured.map_err(|error| vm.explain(error))?;
-    seal_files(dir)
-}
-
-/// Stops the guest, writes its device state and lets QEMU flush and close the disk.
-async fn save(vm: &Vm, process: &Process, deadline: Instant) -> Result<()> {
-    let sockets = SocketDir::open(&vm.dir)?;
-    let socket = vm.dir.join(MIGRATION_SOCKET);
-    let listener =
-        UnixListener::bind(sockets.path(MIGRATION_SOCKET)).map_err(|e| Error::io("listen on", &socket, e))?;
-    // QEMU may run as another user; the directory is closed to all others.
-    set_mode(&socket, 0o666)?;
-    let mut qmp = vm.qmp(deadline, process).await?;
-    let capability = json!([{"capability": "x-ignore-shared", "state": true}]);
-    qmp.run("migrate-set-capabilities", json!({"capabilities": capability})).await?;
-    qmp.run("stop", json!({})).await?;
-    qmp.run("migrate", json!({"uri": format!("unix:{MIGRATION_SOCKET}")})).await?;
-    let accepted = timeout_at(deadline, listener.accept()).await;
-    let (stream, _) = accepted
-        .map_err(|_| Error::timeout("QEMU's device state", Duration::ZERO))?
-        .map_err(|e| Error::io("accept on", &socket, e))?;
-    let mut state = Vec::new();
-    timeout_at(deadline, stream.take(MAX_STATE).read_to_end(&mut state))
-        .await
-        .map_err(|_| Error::timeout("QEMU's device state", Duration::ZERO))?
-        .map_err(|e| Error::io("read from", &socket, e))?;
-    qmp.migrated(deadline).await?;
-    durable::write(&vm.dir.join(STATE), 0o444, &state)?;
-    // Ends QEMU after it has written back and closed the disk.
-    let _ = qmp.run("quit", json!({})).await;
-    timeout_at(deadline, process.ended()).await.map_err(|_| Error::timeout("QEMU's end", Duration::ZERO))?
-}
-
-/// Syncs the files, takes away everybody's right to write and what only the build needed.
-fn seal_files(dir: &Path) -> Result<()> {
-    let keep = [RAM, STATE, DISK];
-    for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
-        let path = entry.map_err(|e| Error::io("list", dir, e))?.path();
-        let name = path.file_name().unwrap_or_default();
-        if keep.iter().any(|kept| name == *kept) {
-            let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
-            file.sync_all().map_err(|e| Error::io("sync", &path, e))?;
-            if rustix::process::geteuid().is_root() {
-                std::os::unix::fs::chown(&path, Some(0), Some(0))
-                    .map_err(|e| Error::io("take back", &path, e))?;
-            }
-            set_mode(&path, 0o444)?;
-        } else {
-            fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
-        }
-    }
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(dir, Some(0), Some(0)).map_err(|e| Error::io("take back", dir, e))?;
-    }
-    set_mode(dir, 0o755)
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(|e| Error::io("set the mode of", path, e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,17 +392,74 @@ mod tests {
         assert!(copy.write_all(b"x").is_err());
     }
 
-    #[test]
-    fn half_a_template_is_none() {
-        let cache = tempfile::tempdir().unwrap();
-        let dir = cache.path().join("k");
-        fs::create_dir(&dir).unwrap();
-        assert!(Template::open(cache.path(), "k").unwrap().is_none());
-        fs::write(dir.join(META), r#"{"key":"k","inputs":[]}"#).unwrap();
-        assert!(Template::open(cache.path(), "k").unwrap().is_none());
+    fn template_in(dir: &Path, inputs: &[String]) -> String {
+        fs::create_dir(dir).unwrap();
+        let mut parts = Vec::new();
         for name in [RAM, STATE, DISK] {
-            fs::write(dir.join(name), "").unwrap();
+            fs::write(dir.join(name), name).unwrap();
+            let file = File::open(dir.join(name)).unwrap();
+            let (size, sum) = (file.metadata().unwrap().len(), capture::checksum(&file, false).unwrap());
+            parts.push(Part { name: name.into(), size, sum });
         }
-        assert!(Template::open(cache.path(), "k").unwrap().is_some());
+        let meta = Meta { key: key(inputs), inputs: inputs.to_vec(), parts };
+        fs::write(dir.join(META), serde_json::to_vec(&meta).unwrap()).unwrap();
+        meta.key
+    }
+
+    #[tokio::test]
+    async fn only_whole_sound_templates_of_our_own_are_taken() {
+        let cache = tempfile::tempdir().unwrap();
+        let cache = cache.path();
+        let inputs = ["qemu 7".to_owned()];
+        let key = key(&inputs);
+        assert!(Template::sound(cache, &key).await.unwrap().is_none());
+        template_in(&cache.join(&key), &inputs);
+        assert_eq!(Template::sound(cache, &key).await.unwrap().unwrap().dir, cache.join(&key));
+
+        // Damaged without a change of size: retired, and its disk stays where it is.
+        fs::write(cache.join(&key).join(RAM), "RAM").unwrap();
+        assert!(Template::open(cache, &key).unwrap().is_some());
+        assert!(Template::sound(cache, &key).await.unwrap().is_none());
+        assert!(cache.join(&key).join(DISK).exists());
+        let next = free_dir(cache, &key).unwrap();
+        assert_eq!(next, cache.join(format!("{key}-2")));
+
+        // Made under other circumstances and given our name.
+        template_in(&next, &["qemu 8".to_owned()]);
+        assert!(Template::open(cache, &key).unwrap().is_none());
+        fs::remove_dir_all(&next).unwrap();
+        template_in(&next, &inputs);
+        assert!(Template::sound(cache, &key).await.unwrap().is_some());
+        fs::remove_file(next.join(STATE)).unwrap();
+        assert!(Template::open(cache, &key).unwrap().is_none(), "half a template");
+
+        assert!(gc(cache, |_| false, false).unwrap() > 0);
+        assert_eq!(fs::read_dir(cache).unwrap().count(), 0, "also what was retired");
+    }
+
+    #[test]
+    fn another_qemu_accelerator_or_agent_is_another_key() {
+        let spec = crate::spec::tests::example();
+        let version = crate::Version { major: 7, minor: 2, micro: 22 };
+        let qemu = crate::Qemu {
+            program: "/usr/bin/qemu".into(),
+            img: "/usr/bin/qemu-img".into(),
+            version,
+            build: "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".into(),
+        };
+        let host = Host::with(qemu, crate::Accelerator::tcg());
+        let key = Template::key_for(&host, &spec, "sha256:1");
+        assert_eq!(key, Template::key_for(&host, &spec, "sha256:1"));
+        let mut other = host.clone();
+        other.qemu.build = other.qemu.build.replace("u18", "u19");
+        assert_ne!(key, Template::key_for(&other, &spec, "sha256:1"), "same version, another build");
+        let mut other = host.clone();
+        other.accelerator.kind = Kind::Kvm;
+        assert_ne!(key, Template::key_for(&other, &spec, "sha256:1"));
+        assert_ne!(key, Template::key_for(&host, &spec, "sha256:2"));
+        let larger = Spec { memory: spec.memory * 2, ..spec.clone() };
+        assert_ne!(key, Template::key_for(&host, &larger, "sha256:1"));
+        let inputs = inputs(&host, &spec, "sha256:1");
+        assert!(inputs.contains(&format!("agent {}", guest::version())));
     }
 }

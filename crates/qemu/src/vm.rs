@@ -11,20 +11,18 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::agent::Agent;
-use crate::args::{self, AGENT_SOCKET, DISK, PID_FILE, SERIAL_LOG, SERIAL_SOCKET, Start, UEFI_VARS};
+use crate::args::{AGENT_SOCKET, DISK, PID_FILE, SERIAL_LOG, SERIAL_SOCKET};
 use crate::durable::{self, Lock, blocking};
-use crate::launch::{self, Inherit};
+use crate::launch;
 use crate::process::Process;
 use crate::qmp::{Qmp, SocketDir};
-use crate::{
-    Accelerator, Boot, Error, Facts, Identity, Launch, Net, Qemu, Result, Spec, Template, User, disk, probe,
-};
+use crate::{Accelerator, Boot, Error, Facts, Identity, Qemu, Result, Spec, disk, probe};
 
 const SPEC: &str = "machine.json";
-const BORN: &str = "born";
+pub(crate) const BORN: &str = "born";
 const LOCK: &str = "lock";
 
 /// What this host offers. Found out once, passed everywhere.
@@ -43,6 +41,16 @@ impl Host {
         let qemu = Qemu::detect().await?;
         let accelerator = probe::accelerator(&qemu).await;
         Ok(Self::with(qemu, accelerator))
+    }
+
+    /// Groups that QEMU needs beside its own: the one that owns `/dev/kvm`, where KVM is used.
+    #[must_use]
+    pub fn groups(&self) -> Vec<u32> {
+        use std::os::unix::fs::MetadataExt;
+        match self.accelerator.kind {
+            crate::Kind::Kvm => fs::metadata("/dev/kvm").map(|device| vec![device.gid()]).unwrap_or_default(),
+            crate::Kind::Tcg => Vec::new(),
+        }
     }
 
     /// Takes an accelerator that was probed before.
@@ -128,6 +136,21 @@ impl Vm {
         Ok(vm)
     }
 
+    /// The machine of a directory by a description that the caller keeps: nothing that lies in the directory, which may
+    /// belong to the user that QEMU runs as, is believed. The directory must exist.
+    pub fn at(host: &Host, dir: &Path, spec: Spec) -> Result<Self> {
+        spec.check()?;
+        Ok(Self::unsaved(host.clone(), dir.to_path_buf(), spec))
+    }
+
+    /// Makes the disk, if there is one, as large as the description says. The machine must be stopped.
+    pub async fn grow(&self) -> Result<()> {
+        let _lock = self.lock().await?;
+        self.refuse_if_running("given a larger disk")?;
+        let disk = self.disk_path();
+        if disk.exists() { disk::grow(self.img(), &disk, self.spec.disk).await } else { Ok(()) }
+    }
+
     /// The machine of a directory, whoever made it and whenever. None if there is none, or one
     /// whose making was cut off before it was described.
     pub fn open(host: &Host, dir: &Path) -> Result<Option<Self>> {
@@ -148,12 +171,6 @@ impl Vm {
         durable::write(&self.dir.join(SPEC), 0o644, &text)
     }
 
-    /// Whether it was ready once: its disk holds a life of its own.
-    #[must_use]
-    pub fn is_born(&self) -> bool {
-        self.dir.join(BORN).exists()
-    }
-
     /// Asks the kernel, then QEMU. Never changes anything.
     pub async fn status(&self) -> Status {
         let Some(process) = self.process() else { return Status::Stopped };
@@ -169,95 +186,6 @@ impl Vm {
         }
     }
 
-    /// Resumes a machine that was never ready before from a template, tells it who it is, and
-    /// returns once it confirmed: its own keys, ids, address and random state are in force and
-    /// sshd listens. On failure nothing runs and it may be called again.
-    pub async fn resume(
-        &self,
-        template: &Template,
-        identity: &Identity,
-        launch: Launch,
-        patience: Duration,
-    ) -> Result<Facts> {
-        let since = Instant::now();
-        let deadline = since + patience;
-        identity.check()?;
-        let _lock = self.lock().await?;
-        self.refuse_if_running("resumed")?;
-        if self.is_born() {
-            return Err(Error::Conflict(format!(
-                "machine {} has been in use; resuming would put old memory over its disk",
-                self.spec.name
-            )));
-        }
-        let expected = template.disk();
-        // An earlier attempt may have written to the disk.
-        self.disk_make(&expected, disk::Format::Qcow2).await?;
-        let (start, inherit) = template.memory(&self.host).await?;
-        self.give_away(launch.user)?;
-        let process = self.spawn(&start, launch, inherit).await?;
-        let resumed = async {
-            let (mut qmp, mut agent) =
-                tokio::try_join!(self.qmp(deadline, &process), self.agent(deadline, &process))?;
-            let capability = json!([{"capability": "x-ignore-shared", "state": true}]);
-            qmp.run("migrate-set-capabilities", json!({"capabilities": capability})).await?;
-            let uri = template.state_uri(&self.host);
-            qmp.run("migrate-incoming", json!({"uri": uri})).await?;
-            qmp.migrated(deadline).await?;
-            // The identity waits in the channel when the processor starts.
-            let (number, _) =
-                tokio::try_join!(agent.send_identity(identity, since, deadline), qmp.run("cont", json!({})))?;
-            self.or_death(&process, agent.answer("identity", number, deadline)).await
-        };
-        self.settle(&process, resumed.await).await
-    }
-
-    /// Boots the machine from its disk, made from the image if it has none yet. With an agent
-    /// in the image (`Boot::Kernel`) an identity is given and confirmed as in [`Vm::resume`];
-    /// without one this returns as soon as the processor runs.
-    pub async fn cold_boot(
-        &self,
-        identity: Option<&Identity>,
-        launch: Launch,
-        patience: Duration,
-    ) -> Result<Facts> {
-        let since = Instant::now();
-        let deadline = since + patience;
-        identity.map_or(Ok(()), Identity::check)?;
-        let _lock = self.lock().await?;
-        self.refuse_if_running("started")?;
-        if !self.is_born() {
-            self.disk_make(&self.spec.image, self.spec.image_format).await?;
-        }
-        self.firmware_make()?;
-        self.give_away(launch.user)?;
-        let process = self.spawn(&Start::Cold, launch, Inherit::default()).await?;
-        let booted = async {
-            self.qmp(deadline, &process).await?;
-            let Some(identity) = identity else { return Ok(Facts::default()) };
-            let mut agent = self.agent(deadline, &process).await?;
-            self.or_death(&process, agent.wait_for_guest(deadline)).await?;
-            let number = agent.send_identity(identity, since, deadline).await?;
-            self.or_death(&process, agent.answer("identity", number, deadline)).await
-        };
-        self.settle(&process, booted.await).await
-    }
-
-    /// Writes down a success; ends the process after a failure, so that a retry finds nothing.
-    async fn settle(&self, process: &Process, started: Result<Facts>) -> Result<Facts> {
-        let done = started.and_then(|facts| {
-            if !self.is_born() {
-                durable::write(&self.dir.join(BORN), 0o644, b"")?;
-            }
-            Ok(facts)
-        });
-        if done.is_err() {
-            process.kill();
-            process.ended().await?;
-        }
-        done.map_err(|error| self.explain(error))
-    }
-
     /// Gives a running machine its identity again, after a change or to be sure.
     pub async fn identity(&self, identity: &Identity, patience: Duration) -> Result<Facts> {
         identity.check()?;
@@ -266,7 +194,8 @@ impl Vm {
         let process = self.running()?;
         let mut agent = self.agent(deadline, &process).await?;
         let number = agent.send_identity(identity, since, deadline).await?;
-        self.or_death(&process, agent.answer("identity", number, deadline)).await
+        let answer = self.or_death(&process, agent.answer("identity", number, deadline)).await;
+        answer.map_err(|error| error.within(patience))
     }
 
     /// Asks the guest what it is: boot id, machine id, host key.
@@ -283,7 +212,8 @@ impl Vm {
         let deadline = Instant::now() + patience;
         let process = self.running()?;
         let mut agent = self.agent(deadline, &process).await?;
-        self.or_death(&process, agent.ask(verb, deadline)).await
+        let answer = self.or_death(&process, agent.ask(verb, deadline)).await;
+        answer.map_err(|error| error.within(patience))
     }
 
     /// Asks the guest to power off, through the agent and the ACPI button; kills it when
@@ -345,6 +275,7 @@ impl Vm {
         }
         let _lock = self.lock().await?;
         self.kill().await?;
+        self.groups_remove()?;
         // The description goes first: what is left is then no machine, only ruins.
         let spec = self.dir.join(SPEC);
         durable::remove_file(&spec).map_err(|e| Error::io("remove", &spec, e))?;
@@ -402,46 +333,6 @@ impl Vm {
         &self.host.qemu.img
     }
 
-    async fn disk_make(&self, base: &Path, format: disk::Format) -> Result<()> {
-        let size = Some(self.spec.disk);
-        disk::overlay(self.img(), base, format, &self.disk_path(), size).await
-    }
-
-    fn firmware_make(&self) -> Result<()> {
-        let Boot::Firmware { uefi: true } = self.spec.boot else { return Ok(()) };
-        let missing = || Error::Missing {
-            what: "UEFI firmware for machines (OVMF)".into(),
-            mend: "install it with: apt-get install ovmf".into(),
-        };
-        let vars = self.host.uefi_vars.as_ref().ok_or_else(missing)?;
-        let path = self.dir.join(UEFI_VARS);
-        if path.exists() {
-            return Ok(());
-        }
-        let text = fs::read(vars).map_err(|e| Error::io("read", vars, e))?;
-        durable::write(&path, 0o600, &text)
-    }
-
-    fn give_away(&self, user: Option<User>) -> Result<()> {
-        let names = [DISK, UEFI_VARS, SERIAL_LOG];
-        let mut paths: Vec<PathBuf> = names.iter().map(|name| self.dir.join(name)).collect();
-        paths.push(self.dir.clone());
-        launch::own(&paths, user)
-    }
-
-    /// Starts QEMU; what an earlier process left behind is removed first.
-    pub(crate) async fn spawn(&self, start: &Start, launch: Launch, inherit: Inherit) -> Result<Process> {
-        if self.spec.net == Net::Tap && launch.tap.is_none() && !matches!(start, Start::Template { .. }) {
-            return Err(Error::Invalid("a machine on a tap needs the tap at launch".into()));
-        }
-        for name in [args::QMP_SOCKET, AGENT_SOCKET, SERIAL_SOCKET, PID_FILE] {
-            let path = self.dir.join(name);
-            durable::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
-        }
-        let command = args::command(&self.host, &self.spec, &self.dir, start);
-        blocking(move || launch.spawn(&command, inherit)).await
-    }
-
     pub(crate) async fn qmp(&self, deadline: Instant, process: &Process) -> Result<Qmp> {
         let sockets = SocketDir::open(&self.dir)?;
         Qmp::connect(&sockets, deadline, || !process.has_ended()).await
@@ -454,7 +345,7 @@ impl Vm {
         Ok(Agent::new(stream, seed))
     }
 
-    /// Waits for something that a dead QEMU would never deliver.
+    /// Waits for something that a dead or halted QEMU would never deliver.
     pub(crate) async fn or_death<T>(
         &self,
         process: &Process,
@@ -463,12 +354,37 @@ impl Vm {
         tokio::select! {
             done = work => done,
             _ = process.ended() => Err(Error::Qemu { what: "ended".into(), tail: String::new() }),
+            error = self.halted(process) => Err(error),
+        }
+    }
+
+    /// Looks now and then whether QEMU stopped the guest for good; never returns while it runs.
+    async fn halted(&self, process: &Process) -> Error {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            // Waits in vain while somebody else has the monitor.
+            let deadline = Instant::now() + Duration::from_secs(5);
+            let asked = timeout_at(deadline, async { self.qmp(deadline, process).await?.run_state().await });
+            match asked.await {
+                // The only I/O error on which QEMU halts by default is a full disk.
+                Ok(Ok(state)) if state == "io-error" => return Error::NoSpace { path: self.dir.clone() },
+                Ok(Ok(state)) if state == "internal-error" => {
+                    return Error::Qemu { what: format!("halted: {state}"), tail: String::new() };
+                }
+                _ => {}
+            }
         }
     }
 
     /// Adds what QEMU printed to an error that may come from its end.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        let tail = launch::log_tail(&self.dir);
+        let mut tail = launch::log_tail(&self.dir);
+        if tail.contains("Permission denied") {
+            tail.push_str(
+                " (the user QEMU runs as must be able to enter every directory above the machine, its image and \
+                 its template, and to read the image, the kernel and the template)",
+            );
+        }
         match error {
             Error::Qemu { .. } | Error::Io { .. } if crate::error::says_no_space(&tail) => {
                 Error::NoSpace { path: self.dir.clone() }

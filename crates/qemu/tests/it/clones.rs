@@ -26,7 +26,12 @@ async fn clones_differ_in_all_that_must_be_their_own() {
         "hostname",
         "cat /etc/ssh/ssh_host_ed25519_key.pub",
         "sudo sha256sum /var/lib/systemd/random-seed",
+        "ls /var/log/journal /run/log/journal 2>/dev/null | grep -xE '[0-9a-f]{32}'",
+        "sudo journalctl --quiet --lines=1 --output=export | grep ^_MACHINE_ID=",
+        // Of a process that was started before the machine had its identity, and of a new one.
+        "sudo dmesg | grep -i reseeded; cat /proc/sys/kernel/random/uuid",
     ] {
+        eprintln!("{command}: {}", one.ssh(command));
         assert_ne!(one.ssh(command), two.ssh(command), "{command} is shared by two clones");
     }
     assert_eq!(one.ssh("cat /sys/class/net/eth0/address").trim(), one.vm.spec.mac);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hafen_qemu::guest::{self, Contents};
-use hafen_qemu::{Boot, Format, Host, Identity, Launch, Net, Secret, Spec, Template, Vm};
+use hafen_qemu::{Boot, Facts, Format, Host, Identity, Launch, Net, Secret, Spec, Template, Vm};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
@@ -16,10 +16,14 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Runs a command; its words on failure are the test's words.
 pub fn run(program: &str, args: &[&str]) -> String {
-    let out = Command::new(program).args(args).output().unwrap();
+    output(Command::new(program).args(args))
+}
+
+pub fn output(command: &mut Command) -> String {
+    let out = command.output().unwrap();
     assert!(
         out.status.success(),
-        "{program} {args:?}: {}{}",
+        "{command:?}: {}{}",
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
     );
@@ -31,8 +35,14 @@ pub struct Image {
     pub digest: String,
 }
 
+/// Where images and templates stay between runs: `HAFEN_CACHE`, or beside this build.
 pub fn cache() -> PathBuf {
-    std::env::var_os("HAFEN_CACHE").map_or_else(|| "/var/cache/hafen-test".into(), PathBuf::from)
+    let beside = || {
+        // <target>/<profile>/{deps,examples}/<this program>
+        let program = std::env::current_exe().unwrap();
+        program.ancestors().nth(3).unwrap().join("hafen-cache")
+    };
+    std::env::var_os("HAFEN_CACHE").map_or_else(beside, PathBuf::from)
 }
 
 /// The image of this version of the guest files; built by the first who asks.
@@ -128,6 +138,11 @@ pub async fn host() -> Host {
     HOST.get_or_init(|| async { Host::detect().await.unwrap() }).await.clone()
 }
 
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 fn random(bytes: usize) -> Vec<u8> {
@@ -138,7 +153,7 @@ fn random(bytes: usize) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, b| format!("{text}{b:02x}"))
 }
 
 pub fn uuid() -> String {
@@ -175,6 +190,10 @@ impl Keys {
         let (ca, user) = (dir.join("ca"), dir.join("user.pub"));
         let (ca, user) = (ca.to_str().unwrap(), user.to_str().unwrap());
         run("ssh-keygen", &["-q", "-s", ca, "-I", "t", "-n", "role-test", "-V", "-1h:+1h", user]);
+        Self::read(dir)
+    }
+
+    fn read(dir: &Path) -> Self {
         let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
         Self { host_key: read("host"), host_public: read("host.pub"), ca_public: read("ca.pub") }
     }
@@ -182,11 +201,15 @@ impl Keys {
 
 impl Machine {
     pub async fn new(host: &Host, image: &Image) -> Self {
-        Self::with(host, image, |_| {}).await
+        Self::with(host, image, |_, _| {}).await
     }
 
-    pub async fn with(host: &Host, image: &Image, change: impl FnOnce(&mut Spec)) -> Self {
+    /// With another description; the path is of a directory for what it needs.
+    pub async fn with(host: &Host, image: &Image, change: impl FnOnce(&mut Spec, &Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("hafen-vm-").tempdir().unwrap();
+        // Deeper than the longest path of a socket.
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let ssh = SocketAddr::from(([127, 0, 0, 1], port));
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -208,37 +231,50 @@ impl Machine {
             machine_id: hex(&random(16)),
             seed: None,
         };
-        change(&mut spec);
+        change(&mut spec, dir.path());
         let keys = Keys::make(dir.path());
-        let vm = Vm::create(host, &dir.path().join("machine"), &spec).await.unwrap();
+        let vm = Vm::create(host, &deep.join("machine"), &spec).await.unwrap();
         Self { vm, ssh, keys, dir }
     }
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+    /// A machine that boots by BIOS from a disk with this boot sector: it reads the first sector
+    /// of the second disk and prints the volume label there (offset 43 of a FAT boot record) on
+    /// the first serial port.
+    pub fn boot_sector(spec: &mut Spec, dir: &Path) {
+        let mut sector = vec![
+            0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, // xor ax, ax; mov ds, es, ss, ax
+            0xbc, 0x00, 0x7c, 0xb8, 0x01, 0x02, // mov sp, 0x7c00; mov ax, 0x0201 (read one sector)
+            0xb9, 0x01, 0x00, 0xba, 0x81, 0x00, // mov cx, 1; mov dx, 0x81 (second disk)
+            0xbb, 0x00, 0x80, 0xcd, 0x13, // mov bx, 0x8000; int 0x13
+            0xc7, 0x06, 0x31, 0x80, 0x0d, 0x0a, // mov word [0x8031], "\r\n"
+            0xc6, 0x06, 0x33, 0x80, 0x00, // mov byte [0x8033], 0
+            0xbe, 0x3f, 0x7c, 0xe8, 0x09, 0x00, // mov si, text; call print
+            0xbe, 0x2b, 0x80, 0xe8, 0x03, 0x00, // mov si, 0x802b (label); call print
+            0xf4, 0xeb, 0xfd, // halt: hlt; jmp halt
+            0xac, 0x84, 0xc0, 0x74, 0x06, // print: lodsb; test al, al; jz done
+            0xba, 0xf8, 0x03, 0xee, 0xeb, 0xf5, // mov dx, 0x3f8; out dx, al; jmp print
+            0xc3, // done: ret
+        ];
+        sector.extend_from_slice(b"booted:\0");
+        sector.resize(510, 0);
+        sector.extend_from_slice(&[0x55, 0xaa]);
+        sector.resize(1 << 20, 0);
+        spec.image = dir.join("sector.raw");
+        std::fs::write(&spec.image, sector).unwrap();
+        spec.image_format = Format::Raw;
+        spec.boot = Boot::Firmware { uefi: false };
+        spec.disk = 1 << 20;
+        spec.memory = 64 << 20;
+    }
+
+    /// Lets other users reach the machine's directory, as a launch for one needs.
+    pub fn open_up(&mut self) {
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.dir.path(), mode).unwrap();
     }
 
     pub fn identity(&self) -> Identity {
-        Identity {
-            hostname: self.vm.spec.name.clone(),
-            fqdn: format!("{}.test.internal", self.vm.spec.name),
-            machine_id: self.vm.spec.machine_id.clone(),
-            boot_id: uuid(),
-            mac: self.vm.spec.mac.clone(),
-            address: Some((Ipv4Addr::new(10, 0, 2, 15), 24)),
-            gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
-            dns: Some(Ipv4Addr::new(10, 0, 2, 3)),
-            search: Some("test.internal".into()),
-            mtu: None,
-            clock: now(),
-            entropy: Secret::new(random(64)),
-            host_key: Secret::new(self.keys.host_key.clone()),
-            host_key_public: self.keys.host_public.clone(),
-            host_certificate: None,
-            user_ca: self.keys.ca_public.clone(),
-            principals: "restrict,pty role-test\n".into(),
-            files: Vec::new(),
-        }
+        identity_of(&self.vm.spec, &self.keys)
     }
 
     pub async fn template(&self, host: &Host, image: &Image) -> Template {
@@ -246,37 +282,63 @@ impl Machine {
         Template::ensure(host, &self.vm.spec, &image.digest, &cache, None, PATIENCE).await.unwrap()
     }
 
-    pub async fn resume(&self, template: &Template) -> hafen_qemu::Facts {
-        self.vm.resume(template, &self.identity(), Launch::default(), PATIENCE).await.unwrap()
+    pub async fn resume(&self, template: &Template) -> Facts {
+        self.try_resume(template, PATIENCE).await.unwrap()
     }
 
-    /// Runs a command by OpenSSH with the certificate; checks the host key.
-    pub fn ssh(&self, command: &str) -> String {
+    pub async fn try_resume(&self, template: &Template, patience: Duration) -> hafen_qemu::Result<Facts> {
+        self.vm.resume(template, &self.identity(), Launch::default(), patience).await
+    }
+
+    pub async fn cold_boot(&self) -> Facts {
+        self.vm.cold_boot(Some(&self.identity()), Launch::default(), PATIENCE).await.unwrap()
+    }
+
+    /// OpenSSH with the certificate, which checks the host key.
+    pub fn ssh_command(&self, command: &str) -> Command {
         let dir = self.dir.path();
         let mut known = self.keys.host_public.split_whitespace();
-        let line =
-            format!("[127.0.0.1]:{} {} {}\n", self.ssh.port(), known.next().unwrap(), known.next().unwrap());
-        std::fs::write(dir.join("known"), line).unwrap();
-        let option = |name: &str, file: &str| format!("{name}={}", dir.join(file).display());
-        run(
-            "ssh",
-            &[
-                "-F",
-                "none",
-                "-p",
-                &self.ssh.port().to_string(),
-                "-o",
-                &option("UserKnownHostsFile", "known"),
-                "-o",
-                &option("IdentityFile", "user"),
-                "-o",
-                "StrictHostKeyChecking=yes",
-                "-o",
-                "BatchMode=yes",
-                "hafen@127.0.0.1",
-                command,
-            ],
-        )
+        let (kind, key) = (known.next().unwrap(), known.next().unwrap());
+        std::fs::write(dir.join("known"), format!("[127.0.0.1]:{} {kind} {key}\n", self.ssh.port())).unwrap();
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-p", &self.ssh.port().to_string()]);
+        for (name, file) in [("UserKnownHostsFile", "known"), ("IdentityFile", "user")] {
+            ssh.arg("-o").arg(format!("{name}={}", dir.join(file).display()));
+        }
+        ssh.args(["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "hafen@127.0.0.1", command]);
+        ssh
+    }
+
+    pub fn ssh(&self, command: &str) -> String {
+        output(&mut self.ssh_command(command))
+    }
+}
+
+/// The identity of a machine whose keys [`Machine::with`] has put beside its directory.
+pub fn identity_beside(vm: &Vm) -> Identity {
+    identity_of(&vm.spec, &Keys::read(vm.dir.ancestors().nth(2).unwrap()))
+}
+
+fn identity_of(spec: &Spec, keys: &Keys) -> Identity {
+    Identity {
+        hostname: spec.name.clone(),
+        fqdn: format!("{}.test.internal", spec.name),
+        machine_id: spec.machine_id.clone(),
+        boot_id: uuid(),
+        mac: spec.mac.clone(),
+        address: Some((Ipv4Addr::new(10, 0, 2, 15), 24)),
+        gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
+        dns: Some(Ipv4Addr::new(10, 0, 2, 3)),
+        search: Some("test.internal".into()),
+        mtu: None,
+        clock: now(),
+        entropy: Secret::new(random(64)),
+        host_key: Secret::new(keys.host_key.clone()),
+        host_key_public: keys.host_public.clone(),
+        host_certificate: None,
+        user_ca: keys.ca_public.clone(),
+        principals: "restrict,pty role-test\n".into(),
+        files: Vec::new(),
     }
 }
 
@@ -289,9 +351,7 @@ impl Drop for Machine {
             }
         }
         // A runtime of its own: the test's may be the one that panics.
-        let ended = std::thread::spawn(move || {
-            tokio::runtime::Runtime::new().unwrap().block_on(vm.kill())
-        });
+        let ended = std::thread::spawn(move || tokio::runtime::Runtime::new().unwrap().block_on(vm.kill()));
         let _ = ended.join();
     }
 }
