@@ -100,6 +100,18 @@ impl EventLog {
         self.bell.receiver_count()
     }
 
+    /// Position of the oldest event that is still kept; 0 when there is none.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn oldest(&self) -> Result<i64> {
+        let row = sqlx::query("SELECT COALESCE(MIN(seq), 0) AS seq FROM event")
+            .fetch_one(self.db.reader())
+            .await
+            .map_err(store_error)?;
+        row.try_get("seq").map_err(store_error)
+    }
+
     /// Events after position `after`, oldest first.
     ///
     /// # Errors

@@ -123,6 +123,9 @@ impl Machines {
         start(Arc::new(reconcile::Checks::new(self.clone())), inboxes.check);
         start(Arc::new(reconcile::Snapshots(self.clone())), inboxes.snapshot);
         start(Arc::new(reconcile::Publications(self.clone())), inboxes.publication);
+        // Nobody wakes it; it goes by its sweep.
+        let (_wake, inbox) = Runner::channel();
+        start(Arc::new(reconcile::Housekeeping(self.clone())), inbox);
         tasks.spawn(reconcile::listen(self.clone(), inboxes.noticed, stop.clone()));
         while tasks.join_next().await.is_some() {}
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hafen_base::{Error, Result};
 use hafen_db::store_error;
-use hafen_work::{Next, Reconciler};
+use hafen_work::{Next, Once, Reconciler};
 use tokio::sync::watch;
 
 use crate::diff::{Input, diff};
@@ -49,6 +49,29 @@ impl Reconciler for Applies {
             return Ok(Next::Done);
         }
         self.apply(&apply).await.map(|()| Next::Done)
+    }
+}
+
+/// Forgets the answers of idempotency keys after a day.
+pub(crate) struct Housekeeping(pub Stacks);
+
+#[async_trait]
+impl Reconciler for Housekeeping {
+    fn name(&self) -> &'static str {
+        "stacks/housekeeping"
+    }
+
+    async fn pending(&self) -> Result<Vec<String>> {
+        Once::forget_old(&self.0.0.db, self.0.0.now()).await?;
+        Ok(Vec::new())
+    }
+
+    async fn reconcile(&self, _key: &str) -> Result<Next> {
+        Ok(Next::Done)
+    }
+
+    fn sweep(&self) -> Duration {
+        Duration::from_secs(3600)
     }
 }
 

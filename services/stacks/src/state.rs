@@ -80,7 +80,12 @@ impl Stacks {
             return;
         };
         let reconciler = Arc::new(reconcile::Applies { stacks: self.clone(), stop: stop.clone() });
-        Runner::new(reconciler, inbox, Arc::clone(&self.0.clock), self.0.health.clone()).run(stop).await;
+        let applies = Runner::new(reconciler, inbox, Arc::clone(&self.0.clock), self.0.health.clone());
+        // Nobody wakes it; it goes by its sweep.
+        let (_wake, inbox) = Runner::channel();
+        let housekeeping = Arc::new(reconcile::Housekeeping(self.clone()));
+        let housekeeping = Runner::new(housekeeping, inbox, Arc::clone(&self.0.clock), self.0.health.clone());
+        tokio::join!(applies.run(stop.clone()), housekeeping.run(stop));
     }
 }
 

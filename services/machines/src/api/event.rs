@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use hafen_base::{Error, PageLimit};
+use hafen_base::{Error, ErrorKind, PageLimit};
 use hafen_client::wire::{Event, List, Problem};
 use hafen_http::{ApiResult, Json, Query, event_stream};
 use http::{HeaderMap, header};
@@ -25,7 +25,8 @@ pub struct EventQuery {
 }
 
 /// What happened, in order. With `Accept: text/event-stream` it goes on as server-sent events, from `after` or
-/// `Last-Event-ID`; a reader that is too slow is cut off and reads again from its last position.
+/// `Last-Event-ID`; a reader that is too slow is cut off and reads again from its last position. A position older than the
+/// 200,000 events that are kept is refused with 412: nothing is skipped in silence.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery), responses(
     (status = 200, description = "Events, oldest first; `next_page` is null: read on with `after`. As a stream with \
         `Accept: text/event-stream`: `id` is the position, `event` the kind, `data` the event", content(
@@ -43,6 +44,14 @@ pub async fn list(
     let after: i64 = query.after.or(last).unwrap_or(0);
     if after < 0 {
         return Err(Error::invalid_field("/after", "a position is 0 (from the beginning) or more").into());
+    }
+    let oldest = machines.events().oldest().await?;
+    if after > 0 && oldest > after + 1 {
+        let lost = format!(
+            "the events after {after} are not kept any more; read the state anew, then go on after {}",
+            oldest - 1
+        );
+        return Err(Error::new(ErrorKind::Stale, lost).with_code("events_dropped").into());
     }
     if header(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
         return Ok(event_stream(machines.events().clone(), after, query.project));

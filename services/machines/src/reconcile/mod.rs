@@ -1,6 +1,7 @@
 //! Reconcilers: read → plan → act → record, one file per resource. They take a key and no other input.
 
 mod check;
+mod housekeeping;
 mod image;
 mod machine;
 mod network;
@@ -11,6 +12,7 @@ use hafen_base::Result;
 use tokio::sync::{mpsc, watch};
 
 pub use check::Checks;
+pub use housekeeping::Housekeeping;
 pub use image::Images;
 pub use machine::MachinesReconciler;
 pub use network::Networks;

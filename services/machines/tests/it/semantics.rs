@@ -306,11 +306,18 @@ async fn no_transient_state_lasts_longer_than_published() {
             .until(&format!("{action} is given up"), async || {
                 ground.clock.step(Duration::from_secs(5));
                 let now = app.client.machine_get("p", action).await.unwrap();
-                assert!(now.state.as_str() == state || now.state == MachineState::Failed, "{action}: {now:?}");
+                assert!(
+                    now.state.as_str() == state || now.state == MachineState::Failed,
+                    "{action}: {now:?}"
+                );
                 (now.state == MachineState::Failed).then_some(now)
             })
             .await;
-        assert!(failed.reason.starts_with(&format!("{state} for more than {minutes} minutes")), "{}", failed.reason);
+        assert!(
+            failed.reason.starts_with(&format!("{state} for more than {minutes} minutes")),
+            "{}",
+            failed.reason
+        );
         // Who waits is told at once, not at the timeout.
         let wanted = if action == "stop" { "stopped" } else { "destroyed" };
         assert_eq!(app.wait("p", action, wanted).await.unwrap_err().code(), "machine_failed", "{action}");
@@ -329,7 +336,11 @@ async fn no_transient_state_lasts_longer_than_published() {
             "delete" => {
                 let _gone = app.client.machine_delete("p", action, &plain()).await;
                 app.until("it is gone", async || {
-                    app.client.machine_get("p", action).await.is_err_and(|e| e.kind() == ErrorKind::NotFound).then_some(())
+                    app.client
+                        .machine_get("p", action)
+                        .await
+                        .is_err_and(|e| e.kind() == ErrorKind::NotFound)
+                        .then_some(())
                 })
                 .await;
             }
@@ -342,6 +353,51 @@ async fn no_transient_state_lasts_longer_than_published() {
                 app.wait("p", action, "started").await.unwrap();
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_long_ago_is_forgotten_and_nothing_else_on_both_databases() {
+    for (backend, database) in hafen_db::testing::both() {
+        let ground = Ground::new(database, Faults::default());
+        let app = App::start(&ground).await;
+        app.prepare("p").await;
+        let key = Conditions::key("k");
+        let created = app.client.machine_create("p", &machine("a"), &key).await.unwrap().machine;
+        app.wait("p", "a", "started").await.unwrap();
+        let operation = created.operation.unwrap().to_string();
+        ground.clock.step(Duration::from_secs(20 * 3600));
+        // A day has not passed: the key still stands for that machine.
+        let other = app.client.machine_create("p", &machine("b"), &key).await.unwrap_err();
+        assert_eq!(other.code(), "idempotency_key_reused", "{backend}");
+        ground.clock.step(Duration::from_secs(9 * 3600));
+        app.until("the key is free", async || app.client.machine_create("p", &machine("b"), &key).await.ok())
+            .await;
+        assert_eq!(app.client.operation_get(&operation).await.unwrap().status, OperationStatus::Succeeded);
+        ground.clock.step(Duration::from_secs(30 * 24 * 3600));
+        app.until("the operation is forgotten", async || app.client.operation_get(&operation).await.err())
+            .await;
+        let still = app.wait("p", "a", "started").await.unwrap();
+        assert_eq!((still.id, still.restarts), (created.id, 0), "{backend}");
+    }
+}
+
+/// A reader that was away for so long that events are gone must learn of it: it would else believe it saw everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_whose_events_are_gone_is_refused() {
+    let ground = Ground::sqlite();
+    let app = App::start(&ground).await;
+    app.prepare("p").await;
+    app.machine("p", "a").await;
+    let db =
+        hafen_db::Db::open(&ground.location, "machines", hafen_machines::store::MIGRATIONS).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    hafen_db::sqlx::query("DELETE FROM event WHERE seq <= 4").execute(&mut **tx).await.unwrap();
+    tx.commit().await.unwrap();
+    for (after, status) in [(0, 200), (1, 412), (3, 412), (4, 200), (5, 200), (1_000_000, 200)] {
+        let (got, _, _, text) = answer(&app, "GET", &format!("/api/v1/events?after={after}"), "").await;
+        assert_eq!(got.as_u16(), status, "{after}: {text}");
+        assert_eq!(text.contains("events_dropped"), status == 412, "{text}");
     }
 }
 
