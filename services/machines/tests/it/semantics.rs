@@ -392,7 +392,7 @@ async fn a_position_whose_events_are_gone_is_refused() {
     let db =
         hafen_db::Db::open(&ground.location, "machines", hafen_machines::store::MIGRATIONS).await.unwrap();
     let mut tx = db.write().await.unwrap();
-    hafen_db::sqlx::query("DELETE FROM event WHERE seq <= 4").execute(&mut **tx).await.unwrap();
+    hafen_db::sqlx::query("DELETE FROM event WHERE seq <= 4").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     for (after, status) in [(0, 200), (1, 412), (3, 412), (4, 200), (5, 200), (1_000_000, 200)] {
         let (got, _, _, text) = answer(&app, "GET", &format!("/api/v1/events?after={after}"), "").await;
