@@ -55,7 +55,14 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
 }
 
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|e| Error::io("make", path, e))
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(path).map_err(|e| Error::io("make", path, e))?;
+    let found = fs::metadata(path).map_err(|e| Error::io("look at", path, e))?;
+    if found.permissions().mode() & 0o7777 == 0o755 {
+        return Ok(());
+    }
+    // Machines run as other users and read images; the umask of whoever makes the folder would keep them out.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|e| Error::io("open", path, e))
 }
 
 /// A lock on a file, held until dropped or until the process ends in any way.
