@@ -319,6 +319,18 @@ impl Machines {
         Ok(row)
     }
 
+    /// A disk must not be put back under a machine that starts, or is being made anew, in the same moment.
+    pub(super) async fn refuse_while_restoring(&self, tx: &mut Tx, row: &MachineRow) -> Result<()> {
+        match store::snapshot::restoring(&mut **tx, row.id).await? {
+            None => Ok(()),
+            Some(snapshot) => Err(Error::conflict(format!(
+                "snapshot {snapshot:?} is being put back on the disk of {:?}; try again when that is done",
+                row.name
+            ))
+            .with_code("restoring")),
+        }
+    }
+
     /// Begins a change of a machine: one transaction, ended by `change_finish`.
     async fn change_begin<'a>(
         &self,
@@ -332,6 +344,7 @@ impl Machines {
             Begun::New(once) => once,
         };
         let row = self.machine_for_change(&mut once.tx, project, name, guard).await?;
+        self.refuse_while_restoring(&mut once.tx, &row).await?;
         let before = (row.instance_id, row.spec.clone());
         Ok(Begin::New(Box::new(Change { once, row, before })))
     }

@@ -84,6 +84,7 @@ impl Machines {
         let tx = &mut once.tx;
         let (operation, id) = {
             let row = self.machine_for_change(tx, project, machine, guard).await?;
+            self.refuse_while_restoring(tx, &row).await?;
             let found = store::snapshot::find(&mut **tx, row.id, name)
                 .await?
                 .ok_or_else(|| no_snapshot(machine, name))?;

@@ -51,6 +51,16 @@ pub async fn find<'c>(
     row.map_err(store_error)?.as_ref().map(snapshot).transpose()
 }
 
+/// Name of the snapshot that is being put back on this machine's disk, if any.
+pub async fn restoring<'c>(db: impl Reads<'c>, machine: MachineId) -> Result<Option<String>> {
+    let row = sqlx::query("SELECT name FROM snapshot WHERE machine_id = $1 AND state = 'restoring'")
+        .bind(machine.to_string())
+        .fetch_optional(db)
+        .await
+        .map_err(store_error)?;
+    row.map(|row| text(&row, "name")).transpose()
+}
+
 pub async fn get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<SnapshotRow>> {
     let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE s.id = $1");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(db).await.map_err(store_error)?;

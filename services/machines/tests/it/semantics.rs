@@ -402,6 +402,58 @@ async fn a_position_whose_events_are_gone_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_is_not_put_back_under_a_machine_that_changes() {
+    let ground = Ground::sqlite();
+    let app = App::start(&ground).await;
+    app.prepare("p").await;
+    app.machine("p", "a").await;
+    let wait = async |operation: Operation| {
+        app.client.operation_wait(&operation.id.to_string(), Duration::from_secs(60)).await.unwrap()
+    };
+    for name in ["s", "t"] {
+        let body = SnapshotCreate { name: name.into() };
+        wait(app.client.snapshot_create("p", "a", &body, &plain()).await.unwrap()).await;
+    }
+    app.client.machine_action("p", "a", "stop", &plain()).await.unwrap();
+    app.wait("p", "a", "stopped").await.unwrap();
+    ground.world.set_faults(Faults { latency_ms: 3_600_000, ..Faults::default() });
+    let restore = app.client.snapshot_restore("p", "a", "s", &plain()).await.unwrap();
+    for action in ["start", "restart", "rebuild"] {
+        let error = app.client.machine_action("p", "a", action, &plain()).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Conflict, "restoring"), "{action}");
+    }
+    let second = app.client.snapshot_restore("p", "a", "t", &plain()).await.unwrap_err();
+    assert_eq!(second.code(), "restoring");
+    ground.world.set_faults(Faults::default());
+    ground.clock.step(Duration::from_secs(7200));
+    assert_eq!(wait(restore).await.status, OperationStatus::Succeeded);
+    app.client.machine_action("p", "a", "start", &plain()).await.unwrap();
+    app.wait("p", "a", "started").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_cancelled_is_and_what_may_not_says_so() {
+    let ground = Ground::sqlite();
+    let app = App::start(&ground).await;
+    app.prepare("p").await;
+    app.machine("p", "a").await;
+    ground.world.set_faults(Faults { latency_ms: 3_600_000, ..Faults::default() });
+    let building = app.client.image_create("p", &image("slow"), &plain()).await.unwrap();
+    let build = app.client.operation_get(&building.operation.unwrap().to_string()).await.unwrap();
+    assert!(build.may_cancel && build.status == OperationStatus::Running);
+    app.client.operation_cancel(&build.id.to_string()).await.unwrap();
+    let ended = app.client.operation_wait(&build.id.to_string(), Duration::from_secs(60)).await.unwrap();
+    assert_eq!((ended.status, ended.status_code), (OperationStatus::Cancelled, 401));
+    assert_eq!(app.client.image_get("p", "slow").await.unwrap().state, "failed");
+
+    let stopping = app.client.machine_action("p", "a", "stop", &plain()).await.unwrap();
+    let stop = app.client.operation_get(&stopping.operation.unwrap().to_string()).await.unwrap();
+    assert!(!stop.may_cancel);
+    let refused = app.client.operation_cancel(&stop.id.to_string()).await.unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.message().contains("opposite"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn numbers_are_whole_however_they_are_written() {
     let ground = Ground::sqlite();
     let app = App::start(&ground).await;
