@@ -39,7 +39,7 @@ async fn run(words: &[String]) -> Result<Digest> {
     let [store, home, verb, first, rest @ ..] = words else { return Err(usage()) };
     let store = Store::open(Path::new(store), Path::new(home))?;
     match (verb.as_str(), rest) {
-        ("build", []) | ("build", [_]) => {
+        ("build", [] | [_]) => {
             let recipe =
                 serde_json::from_str(&read(first)?).map_err(|e| Error::Invalid(format!("{first}: {e}")))?;
             let lock = rest.first().map(read).transpose()?;

@@ -155,15 +155,16 @@ impl Drop for Workshop {
     }
 }
 
-/// Removes workshops of processes that are gone, and halves of files. Blocks.
+/// Removes workshops of processes that are gone. What cannot be removed, being another user's, stays. Blocks.
 pub(crate) fn sweep(parent: &Path) -> Result<()> {
     for entry in fs::read_dir(parent).map_err(|e| Error::io("list", parent, e))?.flatten() {
         let path = entry.path();
         if path.extension().is_none_or(|ending| ending != "lock") {
             continue;
         }
-        if let Ok(Some(_lock)) = Lock::attempt(&path, false) {
-            remove_tree(&path.with_extension(""))?;
+        if let Ok(Some(_lock)) = Lock::attempt(&path, false)
+            && remove_tree(&path.with_extension("")).is_ok()
+        {
             let _ = fs::remove_file(&path);
         }
     }

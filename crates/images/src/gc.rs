@@ -24,8 +24,8 @@ impl Store {
         })
         .await?;
         let keep: BTreeSet<Digest> = keep.iter().cloned().collect();
-        let digests = self.digests().await?;
         let lock = self.exclusive().await?;
+        let digests = self.digests().await?;
         let (mut removed, mut freed, mut left) = (Vec::new(), 0, BTreeSet::new());
         for digest in digests {
             let folder = self.folder(&digest);
@@ -57,6 +57,7 @@ impl Store {
         }
         if !dry_run {
             self.clean_index(&left)?;
+            self.clean_holds(&lock)?;
         }
         freed += self.clean_packages(&left, dry_run).await?;
         drop(lock);
@@ -77,6 +78,17 @@ impl Store {
             let digest = String::from_utf8_lossy(&text).trim().parse::<Digest>().ok();
             if !digest.is_some_and(|digest| left.contains(&digest)) {
                 fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes holds on images that never came: a crash came first.
+    fn clean_holds(&self, _lock: &durable::Lock) -> Result<()> {
+        let holds = self.root().join("holds");
+        for entry in fs::read_dir(&holds).map_err(|e| Error::io("list", &holds, e))?.flatten() {
+            if !self.root().join("images").join(entry.file_name()).exists() {
+                durable::remove_tree(&entry.path())?;
             }
         }
         Ok(())

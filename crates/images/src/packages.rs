@@ -1,5 +1,6 @@
 //! The cache of packages by their hash, filled from the mirror, and the small repository that one build installs from.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -167,7 +168,7 @@ pub(crate) async fn repository(lock: &Lock, cache: &Path, folder: &Path) -> Resu
         }
         installed += field("Installed-Size").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) << 10;
         index += control.trim_end();
-        index += &format!("\nFilename: ./{name}\nSize: {}\nSHA256: {}\n\n", package.size, package.sha256);
+        let _ = write!(index, "\nFilename: ./{name}\nSize: {}\nSHA256: {}\n\n", package.size, package.sha256);
     }
     let hash = sha256(index.as_bytes());
     // mmdebstrap looks for the essential packages of this suite.

@@ -22,9 +22,6 @@ impl Apt {
     pub(crate) async fn new(folder: &Path, sources: &str, architecture: &str) -> Result<Self> {
         let transport = host::transport().await?;
         let place = folder.display().to_string();
-        if place.contains(['"', '\n', '\\']) {
-            return Err(Error::Invalid(format!("{place:?} cannot be used with apt: it has quotes in it")));
-        }
         let config = format!(
             r#"Dir "{place}";
 Dir::State "{place}/state";

@@ -23,6 +23,14 @@ impl Store {
     /// or imported is held for `holder`, a folder that exists as long as it needs its images: a home.
     pub fn open(root: &Path, holder: &Path) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@=,".contains(&byte);
+        if !root.as_os_str().as_encoded_bytes().iter().copied().all(plain) {
+            // apt and mmdebstrap are told of places in lines of words.
+            return Err(Error::Invalid(format!(
+                "{} cannot be the store of images: its path may have letters, digits and /._-+@=, only",
+                root.display()
+            )));
+        }
         for part in ["images", "holds", "index", "packages", "work", "locks"] {
             make_folder(&root.join(part))?;
         }
@@ -208,4 +216,38 @@ fn seal(folder: &Path) -> Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
         .map_err(|e| Error::io("change the mode of", folder, e))?;
     durable::sync(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_needs_a_plain_path_and_a_home() {
+        let dir = tempfile::tempdir().unwrap();
+        for bad in ["with space", "quo\"te", "ümlaut"] {
+            assert!(
+                matches!(Store::open(&dir.path().join(bad), dir.path()), Err(Error::Invalid(_))),
+                "{bad}"
+            );
+        }
+        assert!(Store::open(&dir.path().join("store"), &dir.path().join("absent")).is_err());
+        Store::open(&dir.path().join("store"), dir.path()).unwrap();
+    }
+
+    /// Engines are called from tasks that move between threads.
+    #[test]
+    fn all_work_may_move_between_threads() {
+        fn check<T: Send>(_: &T) {}
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store"), dir.path()).unwrap();
+        let (recipe, digest) = (crate::Recipe::default(), Digest::of(b"x"));
+        let progress = |_: String, _: Option<u8>| ();
+        check(&store.build(&recipe, None, progress));
+        check(&store.import("/x", "x", progress));
+        check(&store.verify(&digest, progress));
+        check(&store.gc(&[], true));
+        check(&store.hold(&digest));
+        check(&store.list());
+    }
 }

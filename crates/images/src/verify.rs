@@ -95,3 +95,39 @@ fn compare(digest: &Digest, stored: &Meta, tree: &str, made: &Made) -> Result<()
     }
     if *stored == made.meta { Ok(()) } else { differs("meta.json", "the rebuild has another shape".into()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Format;
+
+    #[test]
+    fn a_rebuild_that_differs_says_where() {
+        let digest = Digest::of(b"x");
+        let meta = |disk: &str, initrd: Option<&str>| Meta {
+            kind: MetaKind::Built {
+                kernel: "k".into(),
+                initrd: initrd.map(str::to_owned),
+                root: "/dev/vda".into(),
+            },
+            format: Format::Raw,
+            virtual_size: 1,
+            disk: disk.into(),
+        };
+        let tree = "/a type=f mode=644\n";
+        let rebuilt = |meta, tree: &str| Made { folder: "/x".into(), meta, tree: tree.to_owned() };
+        let stored = meta("d", Some("i"));
+        compare(&digest, &stored, tree, &rebuilt(stored.clone(), tree)).unwrap();
+        for (made, at, says) in [
+            (rebuilt(meta("e", Some("i")), "/a type=f mode=600\n"), "/a", "mode=644 is mode=600"),
+            (rebuilt(meta("e", Some("i")), tree), "disk", "layout"),
+            (rebuilt(meta("d", Some("j")), tree), "initrd", "SHA-256 i is j"),
+            (rebuilt(meta("d", None), tree), "initrd", "none"),
+            (rebuilt(Meta { virtual_size: 2, ..stored.clone() }, tree), "meta.json", "shape"),
+        ] {
+            let error = compare(&digest, &stored, tree, &made).unwrap_err();
+            let Error::Differs { path, detail, .. } = &error else { panic!("{error:?}") };
+            assert!(path == at && detail.contains(says), "{error}");
+        }
+    }
+}

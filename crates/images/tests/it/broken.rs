@@ -162,6 +162,7 @@ async fn a_full_disk_loses_nothing() {
     assert_eq!(names(&store.root().join("work")), [""; 0]);
     assert_eq!(store.list().await.unwrap(), std::slice::from_ref(&before));
     store.verify(&before.digest, quiet).await.unwrap();
+    drop(full);
     std::fs::remove_file(&fill).unwrap();
     store.import(path.to_str().unwrap(), &hash, quiet).await.unwrap();
 }

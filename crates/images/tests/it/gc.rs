@@ -25,7 +25,7 @@ async fn only_what_no_home_holds_is_removed() {
 
     let keep = [kept.digest.clone()];
     let (removed, freed) = a.gc(&keep, true).await.unwrap();
-    assert_eq!(removed, [free.digest.clone()]);
+    assert_eq!(removed, std::slice::from_ref(&free.digest));
     assert_eq!(a.list().await.unwrap().len(), 3);
     let before = freed;
     let (removed, freed) = a.gc(&keep, false).await.unwrap();
