@@ -14,6 +14,7 @@ mod folder;
 pub mod holder;
 mod network;
 mod networks;
+mod ports;
 mod requirements;
 mod start;
 mod sys;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::{MAX_BACKENDS, check_id};
 use crate::folder::{SOCKET, SocketDir};
 use crate::wire::{Reply, Request, Status, Wire};
-use crate::{Error, HostEntry, Publication, Result, TapConfig};
+use crate::{Error, HostEntry, Publication, Result, TapConfig, ports};
 
 /// How long a holder may take for anything; it works in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,7 +108,7 @@ impl Network {
             }
             self.unpublish(id).await?;
         }
-        let listener = TcpListener::bind(host).map_err(|error| self.not_bound(host, &error))?;
+        let listener = TcpListener::bind(host).map_err(|error| not_bound(host, &error))?;
         let bound = listener.local_addr().map_err(|error| Error::io("bind", host.to_string(), error))?;
         let request = Request::Publish { id: id.into(), backends };
         self.ask_with(&request, Some(listener.into()), PATIENCE).await?;
@@ -163,20 +163,21 @@ impl Network {
     fn nonsense(&self, reply: &Reply) -> Error {
         Error::holder(&self.id, format!("gave another answer than asked for: {reply:?}"))
     }
+}
 
-    fn not_bound(&self, host: SocketAddr, error: &std::io::Error) -> Error {
-        match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                Error::PortTaken { address: host.to_string(), by: "another program".into() }
-            }
-            std::io::ErrorKind::AddrNotAvailable => {
-                Error::invalid(format!("cannot publish on {host}: this host has no address {}", host.ip()))
-            }
-            std::io::ErrorKind::PermissionDenied => Error::Missing {
-                what: format!("publishing on port {} needs root", host.port()),
-                fix: "publish on a port above 1023, or lower net.ipv4.ip_unprivileged_port_start".into(),
-            },
-            _ => Error::io("publish on", host.to_string(), error),
+fn not_bound(host: SocketAddr, error: &std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            let by = ports::owner(host).unwrap_or_else(|| "another program".into());
+            Error::PortTaken { address: host.to_string(), by }
         }
+        std::io::ErrorKind::AddrNotAvailable => {
+            Error::invalid(format!("cannot publish on {host}: this host has no address {}", host.ip()))
+        }
+        std::io::ErrorKind::PermissionDenied => Error::Missing {
+            what: format!("publishing on port {} needs root", host.port()),
+            fix: "publish on a port above 1023, or lower net.ipv4.ip_unprivileged_port_start".into(),
+        },
+        _ => Error::io("publish on", host.to_string(), error),
     }
 }

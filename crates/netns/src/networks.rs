@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::check_id;
 use crate::folder::{self, ALIVE, CONFIG, Lock, START};
@@ -44,14 +44,12 @@ impl Networks {
             folder::make_private(&folder)?;
             lock = self::lock(folder.join(START)).await?;
         }
-        let alive = Lock::attempt(&folder.join(ALIVE))?.is_none();
-        if !alive {
+        let Some(network) = adopt(&config.id, &folder).await? else {
             folder::write_json(&folder.join(CONFIG), config)?;
             start::start(&config.id, &folder, &self.program).await?;
             self.ensured.notify_waiters();
             return Network::open(&config.id, &folder).await;
-        }
-        let network = Network::open(&config.id, &folder).await?;
+        };
         let running = network.status().await?.config;
         if running == *config {
             return Ok(network);
@@ -133,6 +131,22 @@ impl Networks {
         std::fs::remove_dir_all(&folder).map_err(|error| Error::io("remove", &folder, error))?;
         drop(lock);
         Ok(())
+    }
+}
+
+/// The network, if a holder runs. One that is only just starting, because whoever started it died,
+/// or is about to end, is waited for.
+async fn adopt(id: &str, folder: &Path) -> Result<Option<Network>> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if Lock::attempt(&folder.join(ALIVE))?.is_some() {
+            return Ok(None);
+        }
+        match Network::open(id, folder).await {
+            Ok(network) => return Ok(Some(network)),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
     }
 }
 

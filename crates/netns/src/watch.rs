@@ -107,7 +107,9 @@ impl Networks {
                         .insert(config.id.clone(), tokio::spawn(forward(config.id, watch, sender.clone())));
                 }
             }
-            watched.into_values().for_each(|task| task.abort());
+            for task in watched.into_values() {
+                task.abort();
+            }
         });
         receiver
     }

@@ -153,16 +153,20 @@ impl Wire {
 
     /// The next message, and the descriptor that came with it. Nothing: the other side closed.
     pub(crate) async fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+        let mut seen = 0;
         loop {
-            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let fresh = self.buffer.get(seen..).unwrap_or_default();
+            if let Some(at) = fresh.iter().position(|byte| *byte == b'\n').map(|at| seen + at) {
                 let rest = self.buffer.split_off(at + 1);
                 let line = std::mem::replace(&mut self.buffer, rest);
                 return Ok(Some((serde_json::from_slice(&line)?, self.fds.pop())));
             }
-            if self.buffer.len() > MAX_LINE {
+            seen = self.buffer.len();
+            if seen > MAX_LINE {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
             }
-            let mut chunk = [0; 16 << 10];
+            // Not read into the buffer itself: this may be dropped while it waits.
+            let mut chunk = vec![0; 16 << 10];
             let fds = &mut self.fds;
             let stream = &self.stream;
             let got = stream.async_io(Interest::READABLE, || receive_fds(stream, &mut chunk, fds)).await?;

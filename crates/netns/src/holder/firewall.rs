@@ -16,7 +16,7 @@ use crate::config::{Allowed, AllowedHost};
 use crate::{Config, Egress, Error, Result};
 
 /// Frames from cards. Checked before the bridge learns an address from them.
-const CARDS: &str = r#"
+const CARDS: &str = r"
 table bridge hafen
 delete table bridge hafen
 table bridge hafen {
@@ -30,11 +30,10 @@ table bridge hafen {
     ether type ip udp sport 67 counter name spoofed drop
     ether type ip iifname . ether saddr . ip saddr @pins accept
     ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 iifname . ether saddr @macs accept
-    ether type ip6 drop
-    counter name spoofed
+    ether type { ip, arp } counter name spoofed
   }
 }
-"#;
+";
 
 /// Loads the rules for cards. Where the kernel cannot, says so and what it means.
 pub(super) async fn load_cards() -> Option<String> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use hafen_base::{Clock, SystemClock};
 use rustix::process::{Resource, Rlimit, Signal};
 use tokio::net::UnixListener;
-use tokio::sync::{Mutex, Notify};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::link::Link;
@@ -16,6 +15,9 @@ use super::state::State;
 use super::{READY, runtime, say};
 use crate::folder::{self, ALIVE, HOLDER, Lock, SOCKET, SocketDir};
 use crate::{Error, Result};
+
+/// How often to look at what changes by itself; less often while that fails.
+const PULSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(folder: &Path) -> Result<()> {
     // Outer dies: so do we. Its end of the connection closes too, in case it died before this.
@@ -36,10 +38,11 @@ async fn hold(folder: &Path) -> Result<()> {
     let listener = bind(folder)?;
     let about = serde_json::json!({"pid": pid, "generation": generation, "started": SystemClock.now()});
     folder::write_json(&folder.join(HOLDER), &about)?;
-    let shared = Arc::new(Shared::new(state.config.id.clone(), Mutex::new(state), Notify::new()));
+    let shared = Arc::new(Shared::new(state));
     say(READY);
 
-    let mut pulse = interval(Duration::from_millis(500));
+    let mut failures = 0;
+    let mut pulse = interval(PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -52,9 +55,16 @@ async fn hold(folder: &Path) -> Result<()> {
                 }
             },
             _ = pulse.tick() => {
-                if let Err(error) = shared.state.lock().await.tend().await {
-                    eprintln!("{error}");
-                }
+                let tended = shared.state.lock().await.tend().await;
+                let wait = match tended {
+                    Ok(()) => { failures = 0; PULSE }
+                    Err(error) => {
+                        failures += 1;
+                        eprintln!("{error}");
+                        PULSE * 2_u32.pow(failures.min(6))
+                    }
+                };
+                pulse.reset_after(wait);
             }
             _ = &mut outer => return Ok(()),
             () = shared.stop.notified() => return Ok(()),

@@ -92,9 +92,8 @@ impl Names {
         rustix::process::kill_process(pid, Signal::HUP).map_err(|e| Error::io("signal", "dnsmasq", e))?;
         let read = running.reads.wait_for(|reads| *reads > before);
         match timeout(Duration::from_secs(5), read).await {
-            Ok(Ok(_)) => Ok(()),
-            // It died: whoever watches it starts it anew, with these files.
-            Ok(Err(_)) => Ok(()),
+            // Or it died: whoever watches it starts it anew, with these files.
+            Ok(_) => Ok(()),
             Err(_) => {
                 Err(Error::Program { program: "dnsmasq".into(), output: "does not read its files".into() })
             }
@@ -140,8 +139,11 @@ impl Names {
                 last.send_replace(line);
             }
         });
-        let ready = reads.wait_for(|reads| *reads > 0).await.is_ok();
+        let ready = timeout(Duration::from_secs(10), reads.wait_for(|reads| *reads > 0))
+            .await
+            .is_ok_and(|read| read.is_ok());
         if !ready {
+            let _ = child.start_kill();
             let status = child.wait().await;
             let output = format!("{} ({status:?})", *words.borrow());
             return Err(if output.contains("No such file") {

@@ -57,7 +57,7 @@ pub(super) fn start(records: Arc<Records>) -> Result<tokio::task::JoinHandle<()>
                     .for_each(|seen| records.add(seen)),
                 // The kernel had to drop some.
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
-                    records.lose()
+                    records.lose();
                 }
                 Err(error) => {
                     eprintln!("the firewall's log broke: {error}");

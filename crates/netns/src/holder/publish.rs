@@ -1,14 +1,15 @@
 //! Published ports: connections from outside, led to machines.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::relay::relay;
 use crate::{Error, Publication, Result};
@@ -17,6 +18,8 @@ use crate::{Error, Publication, Result};
 const MAX_CONNECTIONS: usize = 1000;
 /// A backend that takes longer to accept is passed over.
 const CONNECT: Duration = Duration::from_secs(3);
+/// A backend that did not accept is asked after all others for this long.
+const SICK: Duration = Duration::from_secs(5);
 
 /// One published port. Dropping it closes the port and its connections.
 pub(super) struct Published {
@@ -30,6 +33,8 @@ pub(super) struct Published {
 struct Shared {
     backends: Mutex<Vec<SocketAddrV4>>,
     next: AtomicUsize,
+    /// Backends that did not accept, and when: asked last for a while.
+    sick: Mutex<HashMap<SocketAddrV4, Instant>>,
     connections: AtomicUsize,
     refused: AtomicU64,
 }
@@ -89,15 +94,27 @@ impl Shared {
     /// The next backend in turn that accepts.
     async fn connect(&self) -> Option<TcpStream> {
         let backends = self.backends();
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        for turn in 0..backends.len() {
-            let at = first.wrapping_add(turn) % backends.len();
-            let Some(backend) = backends.get(at) else { continue };
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % backends.len().max(1);
+        let (before, after) = backends.split_at(first);
+        let mut turns: Vec<_> = after.iter().chain(before).copied().collect();
+        {
+            let mut sick = self.sick();
+            sick.retain(|_, since| since.elapsed() < SICK);
+            // Stable: the order of turns stays within the well and within the sick.
+            turns.sort_by_key(|backend| sick.contains_key(backend));
+        }
+        for backend in turns {
             if let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(backend)).await {
+                self.sick().remove(&backend);
                 return Some(stream);
             }
+            self.sick().insert(backend, Instant::now());
         }
         None
+    }
+
+    fn sick(&self) -> MutexGuard<'_, HashMap<SocketAddrV4, Instant>> {
+        self.sick.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

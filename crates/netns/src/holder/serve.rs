@@ -13,7 +13,7 @@ use super::records::Records;
 use super::state::State;
 use crate::config::{MAX_BACKENDS, check_machine};
 use crate::wire::{Ack, Batch, Reply, Request, Wire};
-use crate::{Error, Result};
+use crate::{Config, Error, Result};
 
 /// Connections to the control socket at a time.
 const MAX_CONNECTIONS: usize = 512;
@@ -21,15 +21,17 @@ const MAX_CONNECTIONS: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Shared {
-    id: String,
+    /// Addresses never change while a holder lives: dialling needs no lock, others may hold it long.
+    config: Config,
     pub state: Mutex<State>,
     pub stop: Notify,
     room: Semaphore,
 }
 
 impl Shared {
-    pub(super) fn new(id: String, state: Mutex<State>, stop: Notify) -> Self {
-        Self { id, state, stop, room: Semaphore::new(MAX_CONNECTIONS) }
+    pub(super) fn new(state: State) -> Self {
+        let config = state.config.clone();
+        Self { config, state: Mutex::new(state), stop: Notify::new(), room: Semaphore::new(MAX_CONNECTIONS) }
     }
 }
 
@@ -64,10 +66,9 @@ async fn answer(
 ) -> Result<(Reply, Option<OwnedFd>)> {
     // Dialling waits for machines: nothing else may wait for it.
     if let Request::Dial { address, timeout_ms } = request {
-        let config = shared.state.lock().await.config.clone();
-        check_machine(&config, *address.ip())?;
+        check_machine(&shared.config, *address.ip())?;
         let unreachable = |why: String| Error::Unreachable {
-            network: shared.id.clone(),
+            network: shared.config.id.clone(),
             address: address.to_string(),
             why,
         };

@@ -1,6 +1,6 @@
 //! What a holder holds, and how each request changes it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub(super) struct State {
     names: Names,
     pub publications: HashMap<String, Published>,
     degraded: Vec<String>,
+    /// Why dnsmasq does not run.
+    nameless: Option<String>,
     /// Whether addresses of cards are checked at all.
     pins: bool,
     link: Link,
@@ -80,6 +82,7 @@ impl State {
             names,
             publications: HashMap::new(),
             degraded,
+            nameless: None,
             pins,
             link,
             host,
@@ -116,8 +119,14 @@ impl State {
                 format!("{} names in network {}; at most {MAX_MACHINES}", hosts.len(), self.config.id);
             return Err(Error::TooMany { message });
         }
+        let (mut addresses, mut macs) = (HashSet::new(), HashSet::new());
         for host in &hosts {
             host.check(&self.config)?;
+            if !addresses.insert(host.address) || !macs.insert(host.mac) {
+                let message =
+                    format!("{} and {} of {} belong to another name", host.address, host.mac, host.name);
+                return Err(Error::Invalid { message });
+            }
         }
         if hosts == self.hosts {
             return Ok(());
@@ -194,6 +203,7 @@ impl State {
 
     fn trouble(&self) -> Vec<String> {
         let mut all = self.degraded.clone();
+        all.extend(self.nameless.clone());
         if self.config.egress != Egress::None {
             all.extend(self.link.trouble());
         }
@@ -209,6 +219,12 @@ impl State {
             firewall::set_host(&host).await?;
             self.host = host;
         }
-        if self.names.has_ended() { self.names.start(&self.config).await } else { Ok(()) }
+        if self.names.has_ended() {
+            let started = self.names.start(&self.config).await;
+            self.nameless =
+                started.as_ref().err().map(|error| format!("names and leases do not work: {error}"));
+            return started;
+        }
+        Ok(())
     }
 }

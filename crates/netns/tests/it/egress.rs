@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hafen_netns::{Config, Egress, EgressRecord, Network, Notice, Protocol, Watch};
 
-use crate::outside::{EIGHT, HOST, Host, SEVEN};
+use crate::outside::{EIGHT, HOST, Host, SEVEN, is_inside};
 use crate::support::Machine;
 
 /// The next records until `enough` of them are there.
@@ -149,4 +149,26 @@ async fn a_way_out_that_breaks_is_mended_and_told() {
         .await;
     crate::life::until("pasta is back", async || network.status().await.unwrap().degraded.is_empty()).await;
     assert_eq!(web.asks(&format!("{SEVEN}:443")).unwrap(), "seven 6");
+}
+
+#[tokio::test]
+async fn a_host_that_is_offline_has_networks_all_the_same() {
+    if is_inside() {
+        // The host of the others stays online.
+        return;
+    }
+    let host = Host::new();
+    assert!(host.command().args(["ip", "route", "delete", "default"]).status().unwrap().success());
+    let home = host.home();
+    let network = home.network("n-1", Egress::Logged).await;
+    let degraded = network.status().await.unwrap().degraded;
+    assert!(degraded.len() == 1 && degraded[0].starts_with("egress does not work: pasta: "), "{degraded:?}");
+    let one = Machine::start(&network, "web-1", 11).await;
+    let two = Machine::start(&network, "web-2", 12).await;
+    assert!(one.pings(two.address));
+
+    let route = ["ip", "route", "add", "default", "via", "192.0.2.1"];
+    assert!(host.command().args(route).status().unwrap().success());
+    crate::life::until("egress works", async || network.status().await.unwrap().degraded.is_empty()).await;
+    assert_eq!(one.asks(&format!("{SEVEN}:443")).unwrap(), "seven 6");
 }

@@ -43,17 +43,22 @@ const MAKE_OUTSIDE: &str = "
         --address=/seven.test/198.51.100.7 --address=/eight.test/198.51.100.8
 ";
 
+/// Whether this process is in a host that others share.
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 pub struct Host {
     /// Nothing, where this process is in the host already.
     namespace: Option<Child>,
-    _outside: Vec<Child>,
+    outside: Vec<Child>,
     _servers: Vec<Server>,
 }
 
 impl Host {
     pub fn new() -> Self {
-        if std::env::var_os(INSIDE).is_some() {
-            return Self { namespace: None, _outside: Vec::new(), _servers: Vec::new() };
+        if is_inside() {
+            return Self { namespace: None, outside: Vec::new(), _servers: Vec::new() };
         }
         assert!(is_root(), "only root can make a host; an ordinary user is put into one");
         let mut host = Command::new("unshare")
@@ -89,7 +94,7 @@ impl Host {
             serve(enter(host.id()), SocketAddrV4::new(HOST, 8080), "host"),
             serve(enter(host.id()), SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080), "host"),
         ];
-        Self { namespace: Some(host), _outside: vec![outside], _servers: servers }
+        Self { namespace: Some(host), outside: vec![outside], _servers: servers }
     }
 
     /// What runs a command on this host.
@@ -112,7 +117,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for child in self.namespace.iter_mut().chain(&mut self._outside) {
+        for child in self.namespace.iter_mut().chain(&mut self.outside) {
             let _ = child.kill();
             let _ = child.wait();
         }

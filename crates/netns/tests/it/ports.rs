@@ -64,5 +64,6 @@ async fn a_published_port_leads_to_machines_in_turn() {
     let taken = TcpListener::bind(host).await.unwrap();
     let error = network.publish("p-1", host, backends).await.unwrap_err();
     assert!(matches!(error, Error::PortTaken { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
     drop(taken);
 }
