@@ -7,6 +7,7 @@ mod events;
 mod image;
 mod machine;
 mod plan;
+mod plan_text;
 mod show;
 
 use clap::{CommandFactory as _, Parser, Subcommand};

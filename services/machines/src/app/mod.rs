@@ -2,13 +2,16 @@
 //! (serial log, streams).
 
 mod access;
+mod change;
 pub mod image;
+mod lease;
 pub mod machine;
 pub mod network;
 pub mod operation;
 pub mod project;
 pub mod publication;
 pub mod snapshot;
+mod wait;
 
 use hafen_base::{Error, OperationId, Result};
 use hafen_db::Tx;
