@@ -71,7 +71,7 @@ fn nothing_is_answered_without_the_token_but_health() {
     assert_eq!(body, "{\"status\":\"ok\"}");
 }
 
-/// schemathesis (PyPI) against the running platform with every check it has: no 500, no undocumented answer.
+/// `schemathesis` (from `PyPI`) against the running platform with every check it has: no 500, no undocumented answer.
 #[test]
 fn schemathesis_finds_nothing() {
     let platform = Platform::start(&[]);

@@ -1,5 +1,5 @@
 //! The machines service as its callers meet it: real router, real store, simulated engine and clock.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod api;
 mod app;
