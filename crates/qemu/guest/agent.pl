@@ -504,7 +504,7 @@ sub journal_restart {
     my $pids = slurp('/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs');
     kill 'TERM', grep { /\A[0-9]+\z/ } split /\n/, $pids;
     chomp(my $id = slurp('/etc/machine-id'));
-    for my $dir (grep { !m{/\Q$id\E\z} } glob '/run/log/journal/*') {
+    for my $dir (grep { !m{/\Q$id\E\z} } glob '/{run,var}/log/journal/*') {
         unlink glob "$dir/*";
         rmdir $dir;
     }

@@ -17,6 +17,12 @@
 //! same code. QEMU's working directory is the machine's directory and its sockets have relative
 //! names, because socket paths are limited to 107 bytes and homes can be deep.
 //!
+//! # Whom it does not trust
+//! A guest, and a QEMU that a guest broke into. QEMU has no rights, few resources ([`cgroup`]),
+//! and a user of its own when the caller is root; the machine's directory stays the caller's, so
+//! that QEMU can add to it and not replace what is read from it. What it says is bounded in
+//! length and time, and tools that read a disk it wrote have its rights, not ours.
+//!
 //! # Why templates
 //! Under emulation a Debian boot takes tens of seconds, most of it the same for every machine.
 //! So each image is booted once per size into a quiet state (`guest/hafen-template.target`),
