@@ -18,6 +18,14 @@ use crate::{Error, Image, Result, error, packages, resolve, run, tree};
 const BUILD: Duration = Duration::from_secs(3600);
 const ROOT: &str = "/dev/vda";
 
+/// What runs in the namespaces of a build.
+pub(crate) const SCRIPTS: &[(&str, &str)] = &[
+    ("guard.sh", include_str!("scripts/guard.sh")),
+    ("build.sh", include_str!("scripts/build.sh")),
+    ("essential.sh", include_str!("scripts/essential.sh")),
+    ("customize.sh", include_str!("scripts/customize.sh")),
+];
+
 impl Store {
     /// Builds the image of a recipe, or finds it. With a lock exactly of its packages; without one, the newest image of
     /// the same recipe is taken if it is here, else the mirror's packages of today. Dropping the future ends the build
@@ -72,9 +80,6 @@ impl Store {
     /// Shared by all who build: as long as one does, no package is removed from the cache.
     pub(crate) async fn use_packages(&self) -> Result<durable::Lock> {
         let path = self.lock_path("packages");
-        if !path.exists() {
-            durable::write(&path, b"")?;
-        }
         loop {
             if let Some(lock) = durable::Lock::attempt(&path, true)? {
                 return Ok(lock);
@@ -160,16 +165,13 @@ fn prepare(recipe: &Recipe, lock: &Lock, place: &Path) -> Result<()> {
         let (path, any) = path.strip_suffix('*').map_or((path.as_str(), ""), |start| (start, "*"));
         format!("rm -rf -- {}{any}\n", quoted(path.trim_start_matches('/')))
     });
-    for (name, text) in [
-        ("guard.sh", include_str!("scripts/guard.sh").to_owned()),
-        ("build.sh", include_str!("scripts/build.sh").to_owned()),
-        ("essential.sh", include_str!("scripts/essential.sh").to_owned()),
-        ("customize.sh", include_str!("scripts/customize.sh").to_owned()),
+    let scripts = SCRIPTS.iter().map(|(name, text)| (*name, (*text).to_owned()));
+    for (name, text) in scripts.chain([
         ("commands.sh", commands.collect()),
         ("forbidden.sh", forbidden.collect()),
         ("names", names(lock.packages.iter().map(|p| &p.name), "\n")),
         ("requested", names(lock.requested.iter(), "\n")),
-    ] {
+    ]) {
         let path = place.join(name);
         fs::write(&path, text).map_err(|e| Error::io("write", &path, e))?;
     }

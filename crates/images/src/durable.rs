@@ -73,12 +73,8 @@ impl Lock {
     /// Takes the lock if nobody has it (`shared`: if nobody has it for himself).
     pub(crate) fn attempt(path: &Path, shared: bool) -> Result<Option<Self>> {
         let mut options = fs::OpenOptions::new();
-        // A shared lock is taken on files which are there and may be read-only.
-        let options = if shared {
-            options.read(true)
-        } else {
-            options.create(true).truncate(false).write(true).mode(0o600)
-        };
+        // Made by opening, never by renaming: all must have the lock on one and the same file.
+        let options = options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(path).map_err(|e| Error::io("open", path, e))?;
         let operation = if shared {
             FlockOperation::NonBlockingLockShared
@@ -181,7 +177,7 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
             Err(error) => error,
         };
         tries += 1;
-        if tries > 40 {
+        if tries > 200 {
             return Err(Error::io("remove", path, error));
         }
         if error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() {

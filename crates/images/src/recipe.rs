@@ -13,7 +13,8 @@ pub const MAX_FILES_SIZE: usize = 64 << 20;
 pub const MAX_PACKAGES: usize = 1000;
 const MAX_FILES: usize = 4096;
 
-/// Raised with every change of how images are built: what an older builder made is not reused.
+/// Raised with every change of how images are built that is not in the scripts: what an older builder made is not
+/// found again.
 const BUILDER: u32 = 1;
 
 /// What a person asks for, and what the platform adds.
@@ -165,7 +166,7 @@ impl Recipe {
             packages: self.packages.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
             ..self.clone()
         };
-        let text = serde_json::to_vec(&(BUILDER, architecture, &same))
+        let text = serde_json::to_vec(&(BUILDER, crate::build::SCRIPTS, architecture, &same))
             .map_err(|e| Error::Invalid(format!("a recipe cannot be written down: {e}")))?;
         Ok(sha256(&text))
     }

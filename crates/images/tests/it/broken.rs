@@ -6,7 +6,9 @@ use std::process::Command;
 use hafen_images::{Error, Recipe, Store};
 use tokio::sync::Notify;
 
-use crate::support::{copy_packages, folder, names, packages, processes_in, quiet, recipe, store, until};
+use crate::support::{
+    Process, copy_packages, folder, names, packages, processes_in, program, quiet, recipe, store, until,
+};
 
 fn left(store: &Store) -> Vec<String> {
     let mut left = names(&store.root().join("work"));
@@ -70,6 +72,31 @@ async fn packages_that_the_mirror_lost_are_named() {
         let error = store.build(&recipe(), Some(&lock(10, bad)), quiet).await.unwrap_err();
         assert!(matches!(&error, Error::Invalid(text) if text.contains("lock")), "{bad}: {error:?}");
     }
+    assert_eq!(left(&store), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_without_an_answer_and_mirrors_in_folders_are_told_apart() {
+    let dir = folder();
+    let store = store(dir.path());
+    std::fs::write(dir.path().join("recipe.json"), serde_json::to_string(&recipe()).unwrap()).unwrap();
+    std::fs::write(dir.path().join("lock.json"), lock(10, "pool/x.deb")).unwrap();
+    let build = async |mirror: &str, lock: &[&str]| {
+        let mut command = Command::new(program());
+        command.args(["store", "home", "build", "recipe.json"]).args(lock).current_dir(dir.path());
+        let process = Process::start(command.env("HAFEN_MIRROR", mirror));
+        let (ended, _, err) = tokio::task::spawn_blocking(|| process.end()).await.unwrap();
+        assert!(!ended);
+        err.lines().last().unwrap_or_default().to_owned()
+    };
+    let error = build("http://127.0.0.1:9/debian", &[]).await;
+    assert!(error.starts_with("Mirror("), "{error}");
+    let error = build("http://127.0.0.1:9/debian", &["lock.json"]).await;
+    assert!(error.starts_with("Mirror("), "{error}");
+    let error = build(&format!("file://{}", dir.path().display()), &["lock.json"]).await;
+    assert!(error.starts_with("Gone {"), "{error}");
+    let error = build("nonsense", &[]).await;
+    assert!(error.starts_with("Invalid(") && error.contains("HAFEN_MIRROR"), "{error}");
     assert_eq!(left(&store), [""; 0]);
 }
 
