@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::{MAX_BACKENDS, check_id};
 use crate::folder::{SOCKET, SocketDir};
 use crate::wire::{Reply, Request, Status, Wire};
-use crate::{Error, HostEntry, Publication, Result, TapConfig, ports};
+use crate::{Config, Error, HostEntry, Publication, Result, TapConfig, ports};
 
 /// How long a holder may take for anything; it works in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,8 +29,16 @@ pub struct Network {
 impl Network {
     pub(crate) async fn open(id: &str, folder: &Path) -> Result<Self> {
         let mut network = Self { id: id.into(), folder: folder.into(), generation: String::new() };
-        network.generation = network.status().await?.generation;
+        network.generation = network.hello().await?.0;
         Ok(network)
+    }
+
+    /// The generation of the running holder, and what it was made of.
+    pub(crate) async fn hello(&self) -> Result<(String, Config)> {
+        match self.ask(&Request::Hello).await? {
+            Reply::Hello { generation, config } => Ok((generation, config)),
+            other => Err(self.nonsense(&other)),
+        }
     }
 
     pub fn id(&self) -> &str {

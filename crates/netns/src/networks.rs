@@ -50,7 +50,7 @@ impl Networks {
             self.ensured.notify_waiters();
             return Network::open(&config.id, &folder).await;
         };
-        let running = network.status().await?.config;
+        let (_, running) = network.hello().await?;
         if running == *config {
             return Ok(network);
         }

@@ -25,6 +25,8 @@ const MAX_LINE: usize = 4 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum Request {
+    /// Who is there: cheap, unlike [`Request::Status`].
+    Hello,
     Configure {
         config: Config,
     },
@@ -67,6 +69,7 @@ pub(crate) enum Request {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum Reply {
     Done,
+    Hello { generation: String, config: Config },
     Publications { publications: Vec<Publication> },
     Status { status: Box<Status> },
     Failed { error: Error },
@@ -110,7 +113,8 @@ pub enum Protocol {
     Tcp,
     Udp,
     Icmp,
-    /// The lookup of a name that is not allowed; the destination is 0.0.0.0.
+    /// A lookup that was passed on to the outside, or refused: a lookup is a way out too. The
+    /// destination is 0.0.0.0.
     Dns,
     Other(u8),
 }

@@ -6,7 +6,6 @@
 //! asked, `… config error is REFUSED (EDE: not ready)` or `… config www.example.com is NXDOMAIN`.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::records::Records;
@@ -54,13 +53,15 @@ impl Lookups {
                     self.records.learn(address, asked);
                 }
             }
-            ("config", "REFUSED" | "NXDOMAIN") if self.is_outside(asked) => {
-                let source = asker.split('/').next().and_then(|text| text.parse::<Ipv4Addr>().ok());
-                if let Some(source) = source {
-                    self.records.add_lookup(source, asked);
-                }
-            }
+            ("forwarded", _) => self.add(asker, asked, true),
+            ("config", "REFUSED" | "NXDOMAIN") if self.is_outside(asked) => self.add(asker, asked, false),
             _ => {}
+        }
+    }
+
+    fn add(&self, asker: &str, name: &str, allowed: bool) {
+        if let Some(source) = asker.split('/').next().and_then(|text| text.parse().ok()) {
+            self.records.add_lookup(source, name, allowed);
         }
     }
 
@@ -76,6 +77,8 @@ impl Lookups {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::wire::Protocol;
 
@@ -94,6 +97,7 @@ mod tests {
         for line in [
             "dnsmasq[9]: started, version 2.90",
             "dnsmasq[9]: 1 10.0.0.2/1 query[A] www.example.com from 10.0.0.2",
+            "dnsmasq[9]: 1 10.0.0.2/1 forwarded www.example.com to 169.254.77.1",
             "dnsmasq[9]: 1 10.0.0.2/1 reply www.example.com is <CNAME>",
             "dnsmasq[9]: 1 10.0.0.2/1 reply cdn.example.net is 192.0.2.1",
             "dnsmasq[9]: 2 10.0.0.2/1 query[A] evil.test from 10.0.0.2",
@@ -115,8 +119,15 @@ mod tests {
         };
         records.add(&attempt);
         let seen = records.batch(0).unwrap().records;
-        let names: Vec<_> =
-            seen.iter().map(|record| (record.name.as_deref().unwrap(), record.allowed)).collect();
-        assert_eq!(names, [("evil.test", false), ("www.example.com", true)]);
+        let names: Vec<_> = seen
+            .iter()
+            .map(|record| (record.name.as_deref().unwrap(), record.protocol, record.allowed))
+            .collect();
+        let expected = [
+            ("www.example.com", Protocol::Dns, true),
+            ("evil.test", Protocol::Dns, false),
+            ("www.example.com", Protocol::Tcp, true),
+        ];
+        assert_eq!(names, expected);
     }
 }

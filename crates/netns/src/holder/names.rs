@@ -195,6 +195,8 @@ fn arguments(config: &Config, directory: &Path) -> Result<Vec<String>> {
         format!("--dhcp-hostsfile={directory}/{LEASES}"),
         "--leasefile-ro".into(),
         "--dhcp-authoritative".into(),
+        // A machine does not choose its name.
+        "--dhcp-ignore-names".into(),
         // Also without egress: it may be granted while machines run.
         format!("--dhcp-option=option:router,{gateway}"),
         format!("--dhcp-option=option:dns-server,{gateway}"),

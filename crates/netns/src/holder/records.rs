@@ -59,10 +59,11 @@ impl Records {
         self.put(attempt, name);
     }
 
-    /// A lookup of a name that machines may not reach: there is no address to refuse later.
-    pub(super) fn add_lookup(&self, source: Ipv4Addr, name: &str) {
+    /// A lookup that went outside, or one of a name that machines may not reach: there is no address
+    /// to refuse later.
+    pub(super) fn add_lookup(&self, source: Ipv4Addr, name: &str, allowed: bool) {
         let (destination, protocol) = (Ipv4Addr::UNSPECIFIED, Protocol::Dns);
-        let attempt = Attempt { source, destination, port: 0, protocol, allowed: false };
+        let attempt = Attempt { source, destination, port: 0, protocol, allowed };
         self.put(&attempt, Some(name.to_owned()));
     }
 

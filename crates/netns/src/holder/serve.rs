@@ -45,7 +45,16 @@ pub(super) async fn connection(shared: Arc<Shared>, stream: UnixStream) {
         return;
     }
     let mut wire = Wire::new(stream);
-    let Ok(Ok(Some((request, fd)))) = timeout(PATIENCE, wire.receive::<Request>()).await else { return };
+    let (request, fd) = match timeout(PATIENCE, wire.receive::<Request>()).await {
+        Ok(Ok(Some(asked))) => asked,
+        Ok(Err(error)) => {
+            // A control plane of another version may ask for what is not known here.
+            let error = Error::holder(&shared.config.id, format!("does not understand: {error}"));
+            let _ = timeout(PATIENCE, wire.send(&Reply::Failed { error }, None)).await;
+            return;
+        }
+        Ok(Ok(None)) | Err(_) => return,
+    };
     if let Request::Watch = request {
         let records = shared.state.lock().await.records.clone();
         // Ends when the watcher hangs up.
@@ -82,6 +91,10 @@ async fn answer(
     }
     let mut state = shared.state.lock().await;
     match request {
+        Request::Hello => {
+            let (generation, config) = (state.generation.clone(), state.config.clone());
+            return Ok((Reply::Hello { generation, config }, None));
+        }
         Request::Configure { config } => state.configure(config).await?,
         Request::Hosts { hosts } => state.hosts_set(hosts).await?,
         Request::Tap { tap } => return Ok((Reply::Done, Some(state.tap(tap).await?))),

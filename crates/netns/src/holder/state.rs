@@ -27,7 +27,7 @@ pub(super) struct Tap {
 
 pub(super) struct State {
     folder: PathBuf,
-    generation: String,
+    pub generation: String,
     pub config: Config,
     hosts: Vec<HostEntry>,
     taps: Vec<Tap>,

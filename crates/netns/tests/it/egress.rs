@@ -57,8 +57,10 @@ async fn logged_egress_lets_out_and_records() {
     // A watcher that dies over the first record.
     let first = records(&mut network.watch().await.unwrap(), |seen| !seen.is_empty()).await;
     let mut watch = network.watch().await.unwrap();
-    let seen = records(&mut watch, |seen| seen.len() >= 4).await;
+    let seen = records(&mut watch, |seen| seen.len() >= 5).await;
     assert_eq!(seen[0], first[0]);
+    let lookup = seen.iter().find(|record| record.protocol == Protocol::Dns).unwrap();
+    assert_eq!((lookup.name.as_deref(), lookup.allowed), (Some("seven.test"), true));
     let find = |to: Ipv4Addr| seen.iter().find(|record| record.destination == to).unwrap();
     let seven = find(SEVEN);
     assert_eq!((seven.port, seven.protocol, seven.allowed, seven.count), (443, Protocol::Tcp, true, 1));

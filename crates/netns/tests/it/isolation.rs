@@ -16,7 +16,8 @@ async fn networks_reach_neither_each_other_nor_the_host() {
     let beside = Machine::start(&one, "web-2", 12).await;
     let other = Machine::start(&two, "web-1", 11).await;
     let _servers = [beside.serve(80), other.serve(80)];
-    let port = 18_080;
+    // Free a moment ago.
+    let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let _host = serve(Command::new("env"), SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), "host");
 
     assert_eq!(inside.asks(&format!("{}:80", beside.address)).unwrap(), "web-2 6");
@@ -96,10 +97,17 @@ async fn a_machine_that_nobody_announced_gets_no_lease_and_others_do() {
     assert!(said.contains(&format!("lease of {} obtained", one.address)), "{said}");
     assert!(!two.try_run(ask).status.success(), "an unknown machine got a lease");
 
-    // Known now, without a restart.
+    // Known now, without a restart. The name it would like to have is not given to it.
     network.hosts_set(vec![one.host(), two.host()]).await.unwrap();
-    let said = two.run(ask);
+    let said = two.run(&format!("{ask} -x hostname:database"));
     assert!(said.contains(&format!("lease of {} obtained", two.address)), "{said}");
+    let gateway = network.status().await.unwrap().config.gateway;
+    one.run(&format!("ip addr add {}/24 dev eth0", one.address));
+    let lookup =
+        |name: &str| one.run(&format!("dig +short +tries=1 +time=2 @{gateway} {name}.hello.internal"));
+    assert_eq!((lookup("database").as_str(), lookup("web-2")), ("", two.address.to_string()));
+    let same = HostEntry { name: "web-3".into(), ..one.host() };
+    assert!(matches!(network.hosts_set(vec![one.host(), same]).await, Err(Error::Invalid { .. })));
     assert!(matches!(
         network.hosts_set(vec![HostEntry { name: "a b".into(), ..one.host() }]).await,
         Err(Error::Invalid { .. })
