@@ -14,7 +14,7 @@ use crate::support::{Machine, PATIENCE, banner, cache, host, image, is_root, out
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_has_few_rights_and_fixed_limits() {
     let (host, image) = (host().await, image());
-    let mut machine = Machine::new(&host, &image).await;
+    let machine = Machine::new(&host, &image).await;
     let template = machine.template(&host, &image).await;
     let user = is_root().then_some(User { uid: 64055, gid: 64055 });
     machine.open_up();

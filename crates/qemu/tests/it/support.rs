@@ -12,7 +12,7 @@ use hafen_qemu::{Boot, Facts, Format, Host, Identity, Launch, Net, Secret, Spec,
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs a command; its words on failure are the test's words.
 pub fn run(program: &str, args: &[&str]) -> String {
@@ -268,7 +268,7 @@ impl Machine {
     }
 
     /// Lets other users reach the machine's directory, as a launch for one needs.
-    pub fn open_up(&mut self) {
+    pub fn open_up(&self) {
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(self.dir.path(), mode).unwrap();
     }
