@@ -1,11 +1,13 @@
 //! Errors as RFC 9457 problems, rendered once for every answer of the API.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
 use hafen_base::{Error, ErrorKind};
 use hafen_client::wire::Problem;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -43,7 +45,15 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     let request_id = format!("r-{}-{number}", std::process::id());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
+    // A handler that panics is a failure of ours like any other: told as a 500 and logged, not a connection that breaks off.
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            ApiError::from(Error::internal(format!("a handler panicked: {text}"))).into_response()
+        }
+    };
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         let error =
@@ -99,4 +109,29 @@ fn problem(error: &Error, request_id: &str) -> impl IntoResponse + use<> {
     };
     let text = serde_json::to_string(&body).unwrap_or_default();
     (status, [(header::CONTENT_TYPE, "application/problem+json")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_a_500_that_says_nothing() {
+        async fn panics() -> &'static str {
+            panic!("the secret cause")
+        }
+        let router = Router::new().route("/", get(panics)).layer(axum::middleware::from_fn(render));
+        let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let problem: Problem = serde_json::from_slice(&body).unwrap();
+        assert_eq!((problem.code.as_str(), problem.detail.as_str()), ("internal", "internal error"));
+    }
 }

@@ -159,7 +159,9 @@ fn save(path: &Path, plan: &Plan) -> Result<()> {
 pub async fn apply(context: &Context, args: ApplyArgs) -> Result<u8> {
     let (plan, folder) = if let Some(path) = &args.plan {
         let text = std::fs::read_to_string(path).map_err(|error| read_error(path, &error))?;
-        (saved_plan(path, &text)?, None)
+        let plan = saved_plan(path, &text)?;
+        let folder = folder_of(&plan);
+        (plan, folder)
     } else {
         // A wrong manifest is told before anything else is asked for.
         load(&args.file)?;
@@ -177,6 +179,13 @@ pub async fn apply(context: &Context, args: ApplyArgs) -> Result<u8> {
         write_lock(&client, &plan.project, &folder).await?;
     }
     Ok(code)
+}
+
+/// Where the lock of a saved plan belongs: beside its manifest, if that is here and still the one that was planned.
+fn folder_of(plan: &Plan) -> Option<PathBuf> {
+    let file = Path::new(&plan.source.file);
+    let same = std::fs::read_to_string(file).is_ok_and(|text| text == plan.source.manifest);
+    file.parent().filter(|_| same).map(Path::to_path_buf)
 }
 
 pub async fn destroy(context: &Context, args: DestroyArgs) -> Result<u8> {

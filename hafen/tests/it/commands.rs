@@ -237,6 +237,8 @@ fn a_plan_is_a_document_and_a_saved_one_fits_only_what_it_was_made_for() {
         std::os::unix::fs::MetadataExt::mode(&platform.home.path().join("first.plan").metadata().unwrap());
     assert_eq!(mode & 0o077, 0, "{mode:o}");
     platform.good(&["apply", "first.plan"]);
+    let lock = std::fs::read_to_string(platform.home.path().join("hafen.lock")).unwrap();
+    assert!(serde_json::from_str::<Value>(&lock).unwrap()["web"].is_string(), "{lock}");
     // What is wanted moved: another apply came between.
     platform.manifest(2, "");
     platform.good(&["plan", "--out", "second.plan"]);

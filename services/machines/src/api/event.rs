@@ -46,7 +46,7 @@ pub async fn list(
         return Err(Error::invalid_field("/after", "a position is 0 (from the beginning) or more").into());
     }
     let oldest = machines.events().oldest().await?;
-    if after > 0 && oldest > after + 1 {
+    if after > 0 && after < oldest - 1 {
         let lost = format!(
             "the events after {after} are not kept any more; read the state anew, then go on after {}",
             oldest - 1

@@ -394,7 +394,7 @@ async fn a_position_whose_events_are_gone_is_refused() {
     let mut tx = db.write().await.unwrap();
     hafen_db::sqlx::query("DELETE FROM event WHERE seq <= 4").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    for (after, status) in [(0, 200), (1, 412), (3, 412), (4, 200), (5, 200), (1_000_000, 200)] {
+    for (after, status) in [(0, 200), (1, 412), (3, 412), (4, 200), (5, 200), (i64::MAX, 200)] {
         let (got, _, _, text) = answer(&app, "GET", &format!("/api/v1/events?after={after}"), "").await;
         assert_eq!(got.as_u16(), status, "{after}: {text}");
         assert_eq!(text.contains("events_dropped"), status == 412, "{text}");
