@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::check_id;
 use crate::folder::{self, ALIVE, CONFIG, Lock, START};
+use crate::holder::RUNS_ALREADY;
 use crate::network::Network;
 use crate::wire::{Reply, Request};
 use crate::{Config, Error, Result, start};
@@ -44,11 +45,17 @@ impl Networks {
             folder::make_private(&folder)?;
             lock = self::lock(folder.join(START)).await?;
         }
-        let Some(network) = adopt(&config.id, &folder).await? else {
+        let network = loop {
+            if let Some(network) = adopt(&config.id, &folder).await? {
+                break network;
+            }
             folder::write_json(&folder.join(CONFIG), config)?;
-            start::start(&config.id, &folder, &self.program).await?;
-            self.ensured.notify_waiters();
-            return Network::open(&config.id, &folder).await;
+            match start::start(&config.id, &folder, &self.program).await {
+                Ok(()) => self.ensured.notify_waiters(),
+                // One was on its way that a control plane started before it died; it is adopted.
+                Err(Error::Holder { what, .. }) if what == RUNS_ALREADY => {}
+                Err(error) => return Err(error),
+            }
         };
         let (_, running) = network.hello().await?;
         if running == *config {

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::link::Link;
 use super::serve::{self, Shared};
 use super::state::State;
-use super::{READY, runtime, say};
+use super::{READY, RUNS_ALREADY, runtime, say};
 use crate::folder::{self, ALIVE, HOLDER, Lock, SOCKET, SocketDir};
 use crate::{Error, Result};
 
@@ -26,7 +26,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     raise_limits();
     let id = folder.file_name().unwrap_or_default().to_string_lossy();
     let lock = Lock::attempt(&folder.join(ALIVE))?;
-    let _alive = lock.ok_or_else(|| Error::holder(&id, "runs already"))?;
+    let _alive = lock.ok_or_else(|| Error::holder(&id, RUNS_ALREADY))?;
     runtime()?.block_on(hold(folder))
 }
 

@@ -3,9 +3,9 @@
 //! It is two processes, because a network has an inside and an outside:
 //!
 //! - *outer* stays in the network namespace of whoever started it. It only starts *inner*, and
-//!   `pasta`, which needs a foot on either side; see [`outer`].
+//!   `pasta`, which needs a foot on either side (`outer.rs`).
 //! - *inner* lives in the network's namespace with the bridge, the taps, dnsmasq and the firewall,
-//!   and serves the control socket; see [`inner`].
+//!   and serves the control socket (`inner.rs`).
 //!
 //! Either one dies with the other. Everything in here must work without a control plane.
 
@@ -33,6 +33,9 @@ use crate::{Error, Result};
 
 /// What a holder says on standard output when its network works. Otherwise it says an [`Error`].
 pub(crate) const READY: &str = "ready\n";
+
+/// What a holder says that finds another one in its place.
+pub(crate) const RUNS_ALREADY: &str = "runs already";
 
 /// Set for inner by outer. Its standard input is then the connection between the two.
 const INSIDE: &str = "HAFEN_NETNS_INSIDE";

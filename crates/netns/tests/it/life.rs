@@ -1,7 +1,8 @@
 //! Deaths: of the control plane, of holders, of their programs.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hafen_netns::{Egress, Error, Networks, Notice};
@@ -62,20 +63,73 @@ async fn control_plane() {
     std::future::pending::<()>().await;
 }
 
-#[tokio::test]
-async fn a_network_outlives_the_control_plane() {
-    let home = Home::new();
-    let root = home.folder.path().join("a-folder-with-a-long-name-".repeat(5)).join("networks");
-    // In a group of its own, which is killed whole, as a terminal or a service manager would.
-    let mut control = Command::new("setsid");
-    let mut control = control
+/// A control plane in a session of its own, as a terminal or a service manager would start it.
+fn start_control_plane(home: &Home) -> Child {
+    Command::new("setsid")
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "life::control_plane", "--nocapture"])
-        .env("HAFEN_NETNS_TEST_CONTROL", &root)
+        .env("HAFEN_NETNS_TEST_CONTROL", home.root())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Kills its whole group.
+fn kill_control_plane(mut control: Child) {
+    let group = Pid::from_raw(i32::try_from(control.id()).unwrap()).unwrap();
+    // Not there yet, if it was killed before setsid ran.
+    if rustix::process::kill_process_group(group, Signal::KILL).is_err() {
+        control.kill().unwrap();
+    }
+    control.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_control_plane_killed_at_any_moment_leaves_what_the_next_can_use() {
+    for moment in [0, 5, 10, 20, 35, 50, 70, 90, 120, 160, 220] {
+        let home = Home::new();
+        let control = start_control_plane(&home);
+        // Not waiting for anything: the moment is the test.
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        kill_control_plane(control);
+        let network = home.networks.ensure(&config("n-1", Egress::None)).await;
+        let network = match network {
+            // It got as far as to make the network, with addresses of its own.
+            Err(Error::Invalid { .. }) => home.networks.get("n-1").await.unwrap(),
+            other => other.unwrap(),
+        };
+        let status = network.status().await.unwrap();
+        assert_eq!(status.degraded, Vec::<String>::new());
+        let _web = Machine::start(&network, "web-1", 11).await;
+        // One that comes second ends by itself.
+        until("only one holder is left", async || {
+            let family = relatives(status.pid);
+            let own = |pid: &u32| family.iter().any(|(own, _)| own == pid);
+            processes_naming(&home.root().join("n-1")).iter().all(own)
+        })
+        .await;
+        assert_eq!(network.status().await.unwrap().generation, status.generation);
+    }
+}
+
+/// Processes with this path in their command line, but for this one.
+fn processes_naming(path: &Path) -> Vec<u32> {
+    let path = path.to_str().unwrap();
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(path)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_network_outlives_the_control_plane() {
+    let home = Home::new();
+    let mut control = start_control_plane(&home);
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(control.stdout.take().unwrap()));
     assert!(lines.any(|line| line.unwrap() == "ensured"));
     let network = home.networks.get("n-1").await.unwrap();
@@ -85,9 +139,7 @@ async fn a_network_outlives_the_control_plane() {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let host = network.publish("p-1", any, vec![SocketAddrV4::new(web.address, 80)]).await.unwrap();
 
-    let group = Pid::from_raw(i32::try_from(control.id()).unwrap()).unwrap();
-    rustix::process::kill_process_group(group, Signal::KILL).unwrap();
-    control.wait().unwrap();
+    kill_control_plane(control);
     assert_eq!(talk(TcpStream::connect(host).await.unwrap(), 3).await.unwrap(), "web-1 3");
 
     // The next control plane finds everything.

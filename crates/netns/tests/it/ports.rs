@@ -67,3 +67,28 @@ async fn a_published_port_leads_to_machines_in_turn() {
     assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
     drop(taken);
 }
+
+#[tokio::test]
+async fn many_connections_at_once() {
+    let home = Home::new();
+    let network = home.network("n-1", Egress::None).await;
+    let web = Machine::start(&network, "web-1", 11).await;
+    let _server = web.serve(80);
+    let inside = SocketAddrV4::new(web.address, 80);
+    let host = network.publish("p-1", ANY, vec![inside]).await.unwrap();
+    let mut talks = tokio::task::JoinSet::new();
+    for bytes in 0..100 {
+        let network = network.clone();
+        talks.spawn(async move {
+            let dialled = network.dial(inside, 5 * SECOND).await.unwrap();
+            let published = TcpStream::connect(host).await.unwrap();
+            let (one, other) = tokio::join!(talk(dialled, bytes), talk(published, 1000 * bytes));
+            (bytes, one.unwrap(), other.unwrap())
+        });
+    }
+    while let Some(talked) = talks.join_next().await {
+        let (bytes, one, other) = talked.unwrap();
+        assert_eq!((one, other), (format!("web-1 {bytes}"), format!("web-1 {}", 1000 * bytes)));
+    }
+    assert_eq!(network.publications().await.unwrap()[0].refused, 0);
+}

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub fn is_root() -> bool {
 
 /// Networks in a folder of their own. Removed, with their holders, when dropped.
 pub struct Home {
-    pub folder: TempDir,
+    folder: TempDir,
     pub networks: Networks,
 }
 
@@ -35,10 +36,17 @@ impl Home {
 
     pub fn with(command: Vec<OsString>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Longer than an address of a socket may be.
-        let root = folder.path().join("a-folder-with-a-long-name-".repeat(5)).join("networks");
-        let networks = Networks::new(&root, command);
+        let networks = Networks::new(&Self::root_in(&folder), command);
         Self { folder, networks }
+    }
+
+    pub fn root(&self) -> PathBuf {
+        Self::root_in(&self.folder)
+    }
+
+    /// Longer than an address of a socket may be.
+    fn root_in(folder: &TempDir) -> PathBuf {
+        folder.path().join("a-folder-with-a-long-name-".repeat(5)).join("networks")
     }
 
     pub async fn network(&self, id: &str, egress: Egress) -> Network {
