@@ -95,6 +95,18 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// The lock if nobody has it.
+    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>> {
+        let file = open_lock(path)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Error::io("lock", path, error.into())),
+        }
+    }
+}
+
 fn open_lock(path: &Path) -> Result<File> {
     fs::OpenOptions::new()
         .create(true)

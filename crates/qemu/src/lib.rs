@@ -47,6 +47,7 @@ mod seed;
 mod snapshot;
 mod spec;
 mod start;
+mod sweep;
 pub mod template;
 mod version;
 mod vm;

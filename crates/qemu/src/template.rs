@@ -24,11 +24,14 @@ use crate::args::{self, DISK, LAYOUT, Start};
 use crate::capture::{self, Part};
 use crate::durable::{Lock, blocking};
 use crate::launch::Inherit;
+pub use crate::sweep::gc;
 use crate::{Boot, Error, Host, Kind, Net, Result, Spec, User, durable, guest, probe};
 
-const META: &str = "template.json";
+pub(crate) const META: &str = "template.json";
 /// In place of it in a directory that is no template any more, only ground under disks.
-const RETIRED: &str = "retired.json";
+pub(crate) const RETIRED: &str = "retired.json";
+/// Begins the name of a build under way, or of its ruins; the rest is the key.
+pub(crate) const BUILD: &str = ".build-";
 pub(crate) const RAM: &str = "ram";
 pub(crate) const STATE: &str = "state";
 
@@ -42,7 +45,7 @@ pub struct Template {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Meta {
+pub(crate) struct Meta {
     key: String,
     /// What the key was made of.
     inputs: Vec<String>,
@@ -50,6 +53,11 @@ struct Meta {
 }
 
 impl Meta {
+    /// The digest of the image it was booted from.
+    pub(crate) fn image(&self) -> &str {
+        self.inputs.iter().find_map(|input| input.strip_prefix("image ")).unwrap_or_default()
+    }
+
     fn is_whole(&self, dir: &Path, key: &str) -> bool {
         let size =
             |name: &str| fs::metadata(dir.join(name)).ok().filter(fs::Metadata::is_file).map(|m| m.len());
@@ -118,7 +126,7 @@ impl Template {
         if let Some(found) = Self::sound(cache, &key).await? {
             return Ok(found);
         }
-        let build = cache.join(format!(".build-{key}"));
+        let build = cache.join(format!("{BUILD}{key}"));
         let template_spec = template_spec(spec, &key);
         capture::clear(&build, &template_spec.uuid).await?;
         let built = Self::build(host, &template_spec, &build, &inputs, user, patience).await;
@@ -267,39 +275,6 @@ impl Template {
     }
 }
 
-/// Removes templates of images that are not `left`; gives the bytes freed. A
-/// template goes with its image only: disks stand on it.
-pub fn gc(cache: &Path, left: impl Fn(&str) -> bool, dry_run: bool) -> Result<u64> {
-    let mut freed = 0;
-    let entries = match fs::read_dir(cache) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(Error::io("list", cache, error)),
-    };
-    for entry in entries.flatten() {
-        let dir = entry.path();
-        let read = |name| durable::read(&dir.join(name)).ok().flatten();
-        let Some(text) = read(META).or_else(|| read(RETIRED)) else { continue };
-        let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { continue };
-        let image = meta.inputs.iter().find_map(|input| input.strip_prefix("image ")).unwrap_or_default();
-        if left(image) {
-            continue;
-        }
-        freed += [DISK, RAM, STATE]
-            .iter()
-            .filter_map(|name| fs::metadata(dir.join(name)).ok())
-            .map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512)
-            .sum::<u64>();
-        if !dry_run {
-            // What tells a whole template goes first: nobody takes half of one.
-            let meta = dir.join(META);
-            durable::remove_file(&meta).map_err(|e| Error::io("remove", &meta, e))?;
-            durable::remove_tree(&dir)?;
-        }
-    }
-    Ok(freed)
-}
-
 /// Copies the parts of a sparse file that hold data.
 fn copy_sparse(mut source: &File, mut target: &File) -> std::io::Result<()> {
     let size = source.metadata()?.len();
@@ -357,12 +332,17 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Of the machine that is booted for a key; finds its process again.
+pub(crate) fn build_uuid(key: &str) -> String {
+    let part = |from: usize, to: usize| key.get(from..to).unwrap_or_default();
+    format!("{}-{}-4{}-8{}-{}", part(0, 8), part(8, 12), part(12, 15), part(15, 18), part(18, 30))
+}
+
 /// The machine that is booted to be captured: like `spec`, but nobody.
 fn template_spec(spec: &Spec, key: &str) -> Spec {
-    let part = |from: usize, to: usize| key.get(from..to).unwrap_or_default();
     Spec {
         name: "template".into(),
-        uuid: format!("{}-{}-4{}-8{}-{}", part(0, 8), part(8, 12), part(12, 15), part(15, 18), part(18, 30)),
+        uuid: build_uuid(key),
         net: Net::None,
         mac: "52:54:00:00:00:01".into(),
         seed: None,
@@ -435,6 +415,15 @@ mod tests {
 
         assert!(gc(cache, |_| false, false).unwrap() > 0);
         assert_eq!(fs::read_dir(cache).unwrap().count(), 0, "also what was retired");
+
+        // Ruins go, a build under way stays.
+        fs::create_dir(cache.join(".build-dead")).unwrap();
+        fs::create_dir(cache.join(".build-live")).unwrap();
+        fs::create_dir(cache.join(".gone-other")).unwrap();
+        let _lock = Lock::acquire(&cache.join("live.lock")).await.unwrap();
+        gc(cache, |_| true, false).unwrap();
+        let left = |name: &str| cache.join(name).exists();
+        assert!(left(".build-live") && !left(".build-dead") && !left(".gone-other"));
     }
 
     #[test]
