@@ -25,6 +25,7 @@ const MAKE_HOST: &str = "
     ip route add default via 192.0.2.1
     mount -t tmpfs -o mode=0755 none /mnt
     echo nameserver 198.51.100.53 >/mnt/resolv.conf
+    chmod 0644 /mnt/resolv.conf
     mount --bind /mnt/resolv.conf /etc/resolv.conf
     mknod /mnt/tun c 10 200 && chmod 0666 /mnt/tun
     mount --bind /mnt/tun /dev/net/tun
