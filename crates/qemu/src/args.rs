@@ -49,7 +49,7 @@ pub(crate) enum Start {
 }
 
 /// Bump when devices or kernel arguments change: older templates are then rebuilt.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 
 pub(crate) fn command(host: &Host, spec: &Spec, dir: &Path, start: &Start) -> CommandSpec {
     let mut args = Args::default();
@@ -169,8 +169,9 @@ fn disks(args: &mut Args, spec: &Spec) {
 
 fn network(args: &mut Args, spec: &Spec) {
     match &spec.net {
-        // A restricted user network with no forwards is a cable that leads nowhere.
-        Net::None => args.pair("-netdev", "user,id=net0,restrict=on"),
+        // A hub with one port leads nowhere. It must have no state of its own: a template is captured on it, and its
+        // clones are on a tap, where a user network's section in the snapshot would be unknown.
+        Net::None => args.pair("-netdev", "hubport,id=net0,hubid=0"),
         Net::Tap => args.pair("-netdev", format!("tap,id=net0,fd={TAP_FD}")),
         Net::User { forward, restrict } => {
             let mut text = String::from("user,id=net0");
