@@ -43,6 +43,12 @@ const INSIDE: &str = "HAFEN_NETNS_INSIDE";
 /// Holds the network of `folder` until it is told to stop. To be called before any thread is
 /// started or file opened: it closes all descriptors but the standard ones.
 pub fn run(folder: &Path) -> Result<()> {
+    // A runtime's threads would lose the descriptors they wait on.
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads != 1 {
+        let message = format!("a holder has to be run before any thread is started; there are {threads}");
+        return Err(Error::Invalid { message });
+    }
     crate::sys::close_inherited();
     // A restricted or a careless umask of whoever started us must not matter.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -72,4 +78,14 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Error::io("start", "the holder", error))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_process_with_threads_is_no_holder() {
+        let run = || super::run(std::path::Path::new("/nowhere"));
+        let error = std::thread::spawn(run).join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("before any thread"), "{error}");
+    }
 }
