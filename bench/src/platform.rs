@@ -122,12 +122,11 @@ impl Platform {
         Err(Error::unavailable(format!("hafen {}: {why}", arguments.join(" "))))
     }
 
-    /// What a user writes for a cluster of `count` machines. The subnet is named because the one chosen otherwise holds 4,000.
-    /// Gives the file's name in the home.
+    /// What a user writes for a cluster of `count` machines. Gives the file's name in the home.
     pub fn manifest(&self, project: &str, count: u32) -> Result<String> {
         let name = format!("{project}.toml");
         let text = format!(
-            "project = \"{project}\"\n\n[network.backend]\negress = \"none\"\nsubnet = \"10.128.0.0/16\"\n\n[image.web]\ndistribution = \"debian\"\n\
+            "project = \"{project}\"\n\n[network.backend]\negress = \"none\"\n\n[image.web]\ndistribution = \"debian\"\n\
              release = \"trixie\"\npackages = [\"nginx-light\"]\n\n[machine.web]\ncount = {count}\nimage = \"web\"\ncpus = 1\n\
              memory = \"512 MiB\"\ndisk = \"4 GiB\"\nnetwork = \"backend\"\n\
              publish = [{{ host = \"127.0.0.1:8081\", port = 80 }}]\n\

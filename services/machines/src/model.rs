@@ -360,9 +360,13 @@ impl Subnet {
         u32::from(self.address) & mask == u32::from(other.address) & mask
     }
 
-    /// The n-th subnet given out by the platform: a /20 (4085 machines) of 10.64.0.0/10.
+    /// How many subnets the platform gives out by itself.
+    pub const AUTOMATIC: u32 = 256;
+
+    /// The n-th subnet given out by the platform: a /18 of 10.64.0.0/10. With 16,373 machines it holds any one manifest,
+    /// so that no apply ends halfway for want of addresses in a network nobody gave a size.
     pub fn automatic(n: u32) -> Self {
-        Self { address: Ipv4Addr::from(0x0a40_0000 + (n % 1024) * 4096), prefix: 20 }
+        Self { address: Ipv4Addr::from(0x0a40_0000 + (n % Self::AUTOMATIC) * 16_384), prefix: 18 }
     }
 }
 
@@ -400,6 +404,11 @@ mod tests {
         assert_eq!(net.position(net.host(1)), None);
         assert_eq!(net.position(Ipv4Addr::new(10, 39, 0, 20)), None);
         assert!(!Subnet::automatic(0).overlaps(Subnet::automatic(1)));
+        assert_eq!(Subnet::automatic(Subnet::AUTOMATIC - 1).to_string(), "10.127.192.0/18");
+        assert!(
+            Subnet::automatic(0).size() - Subnet::FIRST_HOST > 10_000,
+            "a manifest may ask for 10,000 machines"
+        );
     }
 
     #[test]

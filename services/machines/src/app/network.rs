@@ -87,10 +87,10 @@ impl Machines {
                 None => Ok(wanted),
             };
         }
-        (0..1024)
+        (0..Subnet::AUTOMATIC)
             .map(Subnet::automatic)
             .find(|candidate| !taken.iter().any(|(subnet, _)| subnet.overlaps(*candidate)))
-            .ok_or_else(|| Error::conflict("all 1024 automatic subnets are in use; give a `subnet`"))
+            .ok_or_else(|| Error::conflict("all automatic subnets are in use; give a `subnet`"))
     }
 
     pub async fn network_view(&self, project: &str, name: &str) -> Result<Network> {
