@@ -85,7 +85,7 @@ async fn mirrors_without_an_answer_and_mirrors_in_folders_are_told_apart() {
         let mut command = Command::new(program());
         command.args(["store", "home", "build", "recipe.json"]).args(lock).current_dir(dir.path());
         let process = Process::start(command.env("HAFEN_MIRROR", mirror));
-        let (ended, _, err) = tokio::task::spawn_blocking(|| process.end()).await.unwrap();
+        let (ended, _, err) = process.end().await;
         assert!(!ended);
         err.lines().last().unwrap_or_default().to_owned()
     };

@@ -37,8 +37,9 @@ async fn two_processes(dir: &Path, store: &Store) -> Image {
         command.arg(store.root()).arg(dir.join(home)).arg("build").arg(&recipe_path);
         Process::start(&mut command)
     };
-    let both = [process("home"), process("other")].map(|process| std::thread::spawn(move || process.end()));
-    let both = tokio::task::spawn_blocking(|| both.map(|one| one.join().unwrap())).await.unwrap();
+    let (home, other) = (process("home"), process("other"));
+    let both = tokio::join!(home.end(), other.end());
+    let both = [both.0, both.1];
     let words = format!("{}{}", both[0].2, both[1].2);
     assert!(both[0].0 && both[1].0, "{words}");
     assert_eq!(both[0].1, both[1].1);
@@ -124,23 +125,13 @@ async fn boots(dir: &Path, image: &Image) {
         .status();
     assert!(made.unwrap().success());
     let mut command = Command::new("qemu-system-x86_64");
-    command.args([
-        "-machine",
-        "q35,accel=tcg",
-        "-cpu",
-        "max",
-        "-m",
-        "512",
-        "-nographic",
-        "-no-reboot",
-        "-nic",
-        "none",
-    ]);
+    command.args(["-machine", "pc,accel=tcg", "-cpu", "max", "-m", "512", "-nodefaults", "-display", "none"]);
+    command.args(["-serial", "stdio", "-no-reboot"]);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
-    command.args(["-append", &format!("root={root} rw console=ttyS0 panic=-1")]);
+    command.args(["-append", &format!("root={root} rw console=ttyS0 quiet systemd.show_status=no panic=-1")]);
     command.arg("-drive").arg(format!("file={},if=virtio,format=qcow2", disk.display()));
     let process = Process::start(&mut command);
-    let (ended, out, err) = tokio::task::spawn_blocking(|| process.end()).await.unwrap();
+    let (ended, out, err) = process.end().await;
     let spoke = out.lines().find(|line| line.contains("hello: "));
     let spoke = spoke.unwrap_or_else(|| panic!("{ended} {out} {err}"));
     let words: Vec<&str> = spoke.split_once("hello: ").unwrap().1.split_whitespace().collect();
@@ -183,7 +174,7 @@ async fn same_for_a_user(dir: &Path, image: &Image) {
     let words = ["./image", "store", "home", "build", "recipe.json", "lock.json"];
     let run = async |subordinates: &str| {
         let process = Process::start(&mut as_user(dir, subordinates, &words));
-        tokio::task::spawn_blocking(|| process.end()).await.unwrap()
+        process.end().await
     };
     let (ended, _, err) = run("").await;
     assert!(!ended && err.contains("Missing") && err.contains("usermod --add-subuids"), "{err}");

@@ -172,7 +172,7 @@ async fn images_come_over_https_from_servers_that_are_trusted() {
         let mut command = Command::new(program());
         command.arg(store.root()).arg(dir.path().join("home")).args(["import", url, &hash]);
         let process = Process::start(command.env("CURL_CA_BUNDLE", dir.path().join("certificate")));
-        tokio::task::spawn_blocking(|| process.end()).await.unwrap()
+        process.end().await
     };
     let (ended, _, err) = import(&format!("https://localhost:{port}/absent")).await;
     assert!(!ended && err.contains("Refused"), "{err}");

@@ -13,11 +13,12 @@ pub const PATIENCE: Duration = Duration::from_secs(240);
 
 const SPEAK: &str = r#"[Service]
 Type=oneshot
-ExecStart=perl -e 'open my $r, "<", "/"; ioctl $r, 0x40086610, pack("Q", 262144) or die $!'
+ExecStart=perl -e 'open my $$root, "<", "/"; my $$blocks = pack "Q", 262144; ioctl $$root, 0x40086610, $$blocks or die $$!'
 ExecStart=sh -c 'echo "hello: $$(grep " / " /proc/mounts) $$(df -m / | tail -n 1) $$(id -u hello)"'
 StandardOutput=tty
 TTYPath=/dev/ttyS0
 SuccessAction=poweroff-force
+FailureAction=poweroff-force
 "#;
 
 /// A whole Debian with a kernel, without what would take time and is not looked at.
@@ -121,12 +122,23 @@ impl Process {
         self.0.stderr.take().unwrap()
     }
 
-    /// Waits; gives success, standard output and standard error.
-    pub fn end(mut self) -> (bool, String, String) {
+    /// Waits, killing it when it takes too long; gives success, standard output and standard error.
+    pub async fn end(mut self) -> (bool, String, String) {
         let (out, err) = (self.0.stdout.take().unwrap(), self.0.stderr.take().unwrap());
+        let out = std::thread::spawn(move || std::io::read_to_string(out).unwrap());
         let err = std::thread::spawn(move || std::io::read_to_string(err).unwrap());
-        let out = std::io::read_to_string(out).unwrap();
-        (self.0.wait().unwrap().success(), out.trim().to_owned(), err.join().unwrap())
+        let deadline = Instant::now() + PATIENCE;
+        let success = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status.success();
+            }
+            if Instant::now() > deadline {
+                self.kill();
+                break false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        (success, out.join().unwrap().trim().to_owned(), err.join().unwrap())
     }
 }
 
