@@ -49,6 +49,8 @@ pub(crate) struct Meta {
     key: String,
     /// What the key was made of.
     inputs: Vec<String>,
+    /// Without them it is no template, but still known as waste.
+    #[serde(default)]
     parts: Vec<Part>,
 }
 

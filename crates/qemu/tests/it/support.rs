@@ -60,6 +60,14 @@ pub fn image() -> Image {
         build_image(&build, &cache);
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::rename(&build, &dir).unwrap();
+        // What was made for other versions of the guest files, and every template: two builds
+        // of one version are not equal here, so that no template fits another build.
+        for old in std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()) {
+            if old != dir && old.file_name().unwrap().to_string_lossy().starts_with("test-") {
+                std::fs::remove_dir_all(old).unwrap();
+            }
+        }
+        hafen_qemu::template::gc(&cache.join("templates"), |_| false, false).unwrap();
     }
     Image { dir, digest }
 }
