@@ -3,7 +3,8 @@
 //! A failing key waits longer each time and holds up no other. A failing sweep (the database is away) pauses the
 //! runner, shows in `Health`, and is tried again.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,17 @@ pub struct Runner {
     clock: Arc<dyn Clock>,
     health: Health,
     wakes: mpsc::UnboundedReceiver<String>,
+    keys: Keys,
+}
+
+/// Every key that is worked on, stands in the queue, or waits.
+#[derive(Debug, Default)]
+struct Keys {
+    states: HashMap<String, KeyState>,
+    queue: VecDeque<String>,
+    /// When keys are due, soonest first. One that no longer says what its key's state says is stale and means nothing: so
+    /// ten thousand keys that wait cost nothing at each of the events of the others.
+    timers: BinaryHeap<Reverse<(Timestamp, String)>>,
 }
 
 #[derive(Debug, Default)]
@@ -99,14 +111,12 @@ impl Runner {
         clock: Arc<dyn Clock>,
         health: Health,
     ) -> Self {
-        Self { reconciler, clock, health, wakes }
+        Self { reconciler, clock, health, wakes, keys: Keys::default() }
     }
 
     /// Runs until `stop` turns true; then waits for steps under way.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let name = self.reconciler.name();
-        let mut keys: HashMap<String, KeyState> = HashMap::new();
-        let mut queue: std::collections::VecDeque<String> = std::collections::VecDeque::new();
         let mut tasks: JoinSet<(String, Result<Next>)> = JoinSet::new();
         let mut task_keys: HashMap<tokio::task::Id, String> = HashMap::new();
         let mut next_sweep = self.clock.now();
@@ -120,12 +130,7 @@ impl Runner {
                         sweep_failures = 0;
                         self.health.ok(name);
                         for key in pending {
-                            let state = keys.entry(key.clone()).or_default();
-                            // A key that waits for its retry keeps waiting.
-                            if !state.running && !state.queued && state.due.is_none() {
-                                state.queued = true;
-                                queue.push_back(key);
-                            }
+                            self.keys.swept(key);
                         }
                         next_sweep = now.plus(self.reconciler.sweep());
                     }
@@ -139,27 +144,9 @@ impl Runner {
                     }
                 }
             }
-            let mut soonest = next_sweep;
-            for (key, state) in &mut keys {
-                match state.due {
-                    Some(due) if due <= now => {
-                        state.due = None;
-                        if state.running {
-                            state.again = true;
-                        } else if !state.queued {
-                            state.queued = true;
-                            queue.push_back(key.clone());
-                        }
-                    }
-                    Some(due) => soonest = soonest.min(due),
-                    None => {}
-                }
-            }
+            let soonest = self.keys.due(now).map_or(next_sweep, |due| due.min(next_sweep));
             while tasks.len() < self.reconciler.parallel() {
-                let Some(key) = queue.pop_front() else { break };
-                let state = keys.entry(key.clone()).or_default();
-                state.queued = false;
-                state.running = true;
+                let Some(key) = self.keys.next() else { break };
                 let reconciler = Arc::clone(&self.reconciler);
                 let handle = tasks.spawn({
                     let key = key.clone();
@@ -178,9 +165,9 @@ impl Runner {
                     }
                 }
                 Some(key) = self.wakes.recv() => {
-                    self.woken(&mut keys, &mut queue, key);
+                    self.keys.woken(key);
                     while let Ok(key) = self.wakes.try_recv() {
-                        self.woken(&mut keys, &mut queue, key);
+                        self.keys.woken(key);
                     }
                 }
                 Some(ended) = tasks.join_next_with_id() => {
@@ -192,7 +179,7 @@ impl Runner {
                         }
                     };
                     task_keys.remove(&id);
-                    self.ended(&mut keys, &mut queue, key, outcome);
+                    self.ended(key, outcome);
                 }
                 () = self.clock.sleep(wait) => {}
             }
@@ -200,32 +187,8 @@ impl Runner {
         while tasks.join_next().await.is_some() {}
     }
 
-    #[expect(clippy::unused_self, reason = "reads as a step of the runner")]
-    fn woken(
-        &self,
-        keys: &mut HashMap<String, KeyState>,
-        queue: &mut std::collections::VecDeque<String>,
-        key: String,
-    ) {
-        let state = keys.entry(key.clone()).or_default();
-        // A wake is news: it ends the wait of a failing key.
-        state.due = None;
-        if state.running {
-            state.again = true;
-        } else if !state.queued {
-            state.queued = true;
-            queue.push_back(key);
-        }
-    }
-
-    fn ended(
-        &self,
-        keys: &mut HashMap<String, KeyState>,
-        queue: &mut std::collections::VecDeque<String>,
-        key: String,
-        outcome: Result<Next>,
-    ) {
-        let Some(state) = keys.get_mut(&key) else { return };
+    fn ended(&mut self, key: String, outcome: Result<Next>) {
+        let Some(state) = self.keys.states.get_mut(&key) else { return };
         state.running = false;
         let again = std::mem::take(&mut state.again);
         match outcome {
@@ -233,11 +196,11 @@ impl Runner {
                 state.failures = 0;
                 if again || next == Next::Now {
                     state.queued = true;
-                    queue.push_back(key);
+                    self.keys.queue.push_back(key);
                 } else if let Next::After(wait) = next {
-                    state.due = Some(self.clock.now().plus(wait));
+                    self.keys.wait_until(key, self.clock.now().plus(wait));
                 } else {
-                    keys.remove(&key);
+                    self.keys.states.remove(&key);
                 }
             }
             Err(error) => {
@@ -245,9 +208,70 @@ impl Runner {
                 let wait = retry_after(state.failures);
                 let runner = self.reconciler.name();
                 tracing::warn!(runner, %key, cause = %error.cause_chain(), "{error}; trying again in {wait:?}");
-                state.due = Some(self.clock.now().plus(if again { FIRST_RETRY } else { wait }));
+                let wait = if again { FIRST_RETRY } else { wait };
+                self.keys.wait_until(key, self.clock.now().plus(wait));
             }
         }
+    }
+}
+
+impl Keys {
+    /// A key that a sweep found. One that waits for its retry keeps waiting.
+    fn swept(&mut self, key: String) {
+        let state = self.states.entry(key.clone()).or_default();
+        if !state.running && !state.queued && state.due.is_none() {
+            state.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// A wake is news: it ends the wait of a failing key.
+    fn woken(&mut self, key: String) {
+        let state = self.states.entry(key.clone()).or_default();
+        state.due = None;
+        if state.running {
+            state.again = true;
+        } else if !state.queued {
+            state.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    fn wait_until(&mut self, key: String, due: Timestamp) {
+        if let Some(state) = self.states.get_mut(&key) {
+            state.due = Some(due);
+            self.timers.push(Reverse((due, key)));
+        }
+    }
+
+    /// Queues what is due; gives when to look again.
+    fn due(&mut self, now: Timestamp) -> Option<Timestamp> {
+        while let Some(Reverse((due, key))) = self.timers.peek() {
+            let state = self.states.get_mut(key).filter(|state| state.due == Some(*due));
+            if state.is_some() && *due > now {
+                return Some(*due);
+            }
+            if let Some(state) = state {
+                state.due = None;
+                if state.running {
+                    state.again = true;
+                } else if !state.queued {
+                    state.queued = true;
+                    self.queue.push_back(key.clone());
+                }
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    /// Takes the next key of the queue to be worked on.
+    fn next(&mut self) -> Option<String> {
+        let key = self.queue.pop_front()?;
+        let state = self.states.entry(key.clone()).or_default();
+        state.queued = false;
+        state.running = true;
+        Some(key)
     }
 }
 
@@ -283,7 +307,6 @@ mod tests {
             self.done.send_replace(call);
             match call {
                 1 => Err(Error::unavailable("not yet")),
-                #[expect(clippy::panic, reason = "the runner must survive it")]
                 2 => panic!("a bug in a reconciler"),
                 3 => Ok(Next::Now),
                 _ => Ok(Next::After(Duration::from_secs(3600))),
