@@ -141,8 +141,10 @@ fn seal(dir: &Path) -> Result<Vec<Part>> {
     for name in keep {
         let path = dir.join(name);
         let sealed = || -> io::Result<Part> {
-            let file = durable::open_plain_as(&path, fs::OpenOptions::new().read(true).write(true))?;
-            let sum = checksum(&file, name == RAM)?;
+            // The state is closed to writing already; only holes need it.
+            let writes = name == RAM;
+            let file = durable::open_plain_as(&path, fs::OpenOptions::new().read(true).write(writes))?;
+            let sum = checksum(&file, writes)?;
             if root {
                 std::os::unix::fs::fchown(&file, Some(0), Some(0))?;
             }
