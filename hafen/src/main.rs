@@ -19,6 +19,16 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
+    // Before there is any thread: a namespace is entered by the whole process.
+    if let Some(folder) = arguments.holder() {
+        return match hafen_machines::engine::qemu::carry_network(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::error(&error);
+                ExitCode::from(1)
+            }
+        };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -18,6 +18,7 @@ use hafen_db::Location;
 use hafen_http::{BearerToken, Json};
 use hafen_machines::ca::SshCa;
 use hafen_machines::engine::Engine;
+use hafen_machines::engine::qemu::{Qemu, QemuConfig};
 use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
 use hafen_stacks::{Stacks, StacksConfig, read_manifest};
@@ -27,11 +28,14 @@ use tokio::sync::watch;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::home::{Endpoint, Home};
+use crate::cli::HOLDER;
+use crate::home::{Endpoint, Home, cache_folder};
 
 /// What runs the machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EngineKind {
+    /// Real machines on this host.
+    Qemu,
     /// Simulated: no machine is real.
     Sim,
 }
@@ -42,7 +46,7 @@ pub struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1:4750", env = "HAFEN_LISTEN")]
     pub listen: SocketAddr,
     /// What runs the machines.
-    #[arg(long, value_enum, default_value = "sim")]
+    #[arg(long, value_enum, default_value = "qemu", env = "HAFEN_ENGINE")]
     pub engine: EngineKind,
     /// PostgreSQL as `postgres://user@host/database`; SQLite under `HAFEN_HOME` when absent.
     #[arg(long, env = "HAFEN_DATABASE", hide_env_values = true)]
@@ -82,8 +86,20 @@ pub fn api(machines: &Machines, stacks: &Stacks) -> (Router, utoipa::openapi::Op
         .split_for_parts()
 }
 
-fn engine(args: &ServeArgs, home: &Home) -> Result<Arc<dyn Engine>> {
+async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dyn Engine>> {
     match args.engine {
+        EngineKind::Qemu => {
+            let program = std::env::current_exe().map_err(Error::internal)?;
+            let engine = Qemu::open(QemuConfig {
+                home: home.folder().to_owned(),
+                cache: cache_folder()?,
+                holder: vec![program.into(), HOLDER.into()],
+                ca: Arc::clone(ca),
+                clock: Arc::new(SystemClock),
+                random: Arc::new(SystemRandom),
+            });
+            Ok(Arc::new(engine.await?))
+        }
         EngineKind::Sim => {
             let faults = match &args.sim_faults {
                 None => Faults::default(),
@@ -112,14 +128,15 @@ async fn services(
         Some(url) => Location::Postgres(url.clone()),
         None => Location::Sqlite(home.folder().to_owned()),
     };
-    let engine = engine(args, home)?;
+    let ca = Arc::new(SshCa::open(&home.path("ca"), &SystemRandom)?);
+    let engine = engine(args, home, &ca).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let machines = Machines::open(MachinesConfig {
         location: location.clone(),
         engine: Arc::clone(&engine),
         clock: Arc::clone(&clock),
         random: Arc::new(SystemRandom),
-        ca: Arc::new(SshCa::open(&home.path("ca"), &SystemRandom)?),
+        ca,
         health: health.clone(),
     })
     .await?;

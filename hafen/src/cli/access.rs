@@ -4,7 +4,7 @@
 //! connection itself goes through `hafen dial`, so that no port of a machine appears on the host.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
@@ -22,6 +22,10 @@ pub struct SshArgs {
     /// Machine, as web-1 or web-1.PROJECT.
     #[arg(value_parser = name)]
     name: String,
+    /// Connect to nothing: write key, certificate and configuration for stock ssh, scp, rsync and Ansible into this folder.
+    /// They last an hour.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    write_config: Option<PathBuf>,
     /// Command to run instead of a shell.
     #[arg(last = true)]
     command: Vec<String>,
@@ -160,9 +164,24 @@ struct Session {
 
 async fn session(client: &Client, project: &str) -> Result<Session> {
     let folder = tempfile::Builder::new().prefix("hafen-ssh-").tempdir().map_err(Error::internal)?;
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700))
-        .map_err(Error::internal)?;
-    let key = folder.path().join("id");
+    let user = credentials(client, project, folder.path(), 300).await?;
+    Ok(Session { folder, user })
+}
+
+/// Makes key, certificate and known hosts in a folder, which is closed to others. Gives the user to log in as.
+async fn credentials(client: &Client, project: &str, folder: &Path, ttl: i64) -> Result<String> {
+    let broken = |error: std::io::Error| {
+        Error::unavailable(format!("{} cannot be used: {error}", folder.display())).with_cause(error)
+    };
+    std::fs::create_dir_all(folder).map_err(broken)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(broken)?;
+    let key = folder.join("id");
+    for old in [key.clone(), folder.join("id.pub")] {
+        match std::fs::remove_file(&old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(broken(error)),
+            _ => {}
+        }
+    }
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "hafen", "-f"])
         .arg(&key)
@@ -174,24 +193,41 @@ async fn session(client: &Client, project: &str) -> Result<Session> {
     if !made.success() {
         return Err(Error::unavailable("ssh-keygen made no key"));
     }
-    let public_key = std::fs::read_to_string(folder.path().join("id.pub")).map_err(Error::internal)?;
-    let certificate = client.ssh_certificate(project, &SshCertificateCreate { public_key, ttl: 300 }).await?;
-    let write =
-        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).map_err(Error::internal);
+    let public_key = std::fs::read_to_string(folder.join("id.pub")).map_err(broken)?;
+    let certificate = client.ssh_certificate(project, &SshCertificateCreate { public_key, ttl }).await?;
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).map_err(broken);
     write("id-cert.pub", &format!("{}\n", certificate.certificate.trim()))?;
     write("known_hosts", &format!("@cert-authority *.{project}.internal {}\n", certificate.host_ca.trim()))?;
-    Ok(Session { folder, user: certificate.user })
+    Ok(certificate.user)
+}
+
+/// A configuration for the stock client, for as long as the certificate lasts.
+async fn write_config(client: &Client, project: &str, machine: &str, folder: &Path) -> Result<()> {
+    let folder = std::path::absolute(folder).map_err(Error::internal)?;
+    let user = credentials(client, project, &folder, 3600).await?;
+    let options = options(&folder, &user)?;
+    let lines = options.iter().filter_map(|option| option.strip_prefix("-o"));
+    let mut text = format!("Host *.{project}.internal\n");
+    for line in lines {
+        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        text.push_str(&format!("    {key} {value}\n"));
+    }
+    let path = folder.join("config");
+    std::fs::write(&path, text)
+        .map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", path.display())))?;
+    output::line(&format!("For an hour: ssh -F {} {machine}.{project}.internal", path.display()));
+    Ok(())
 }
 
 /// Options for the stock client. Everything of the caller's own configuration is left out.
-fn options(session: &Session) -> Result<Vec<String>> {
-    let path = |name: &str| session.folder.path().join(name).display().to_string();
+fn options(folder: &Path, user: &str) -> Result<Vec<String>> {
+    let path = |name: &str| folder.join(name).display().to_string();
     let program = std::env::current_exe().map_err(Error::internal)?;
     let quoted = quote(&program);
     Ok([
         "-F".to_owned(),
         "none".to_owned(),
-        format!("-oUser={}", session.user),
+        format!("-oUser={user}"),
         format!("-oIdentityFile={}", path("id")),
         format!("-oCertificateFile={}", path("id-cert.pub")),
         "-oIdentitiesOnly=yes".to_owned(),
@@ -214,9 +250,12 @@ pub async fn ssh(context: &Context, args: SshArgs) -> Result<u8> {
     let client = client()?;
     let (project, machine) = resolve(context, &client, &args.name).await?;
     reachable(&client, &project, &machine).await?;
+    if let Some(folder) = &args.write_config {
+        return write_config(&client, &project, &machine, folder).await.map(|()| 0);
+    }
     let session = session(&client, &project).await?;
     let mut command = Command::new("ssh");
-    command.args(options(&session)?).arg(format!("{machine}.{project}.internal"));
+    command.args(options(session.folder.path(), &session.user)?).arg(format!("{machine}.{project}.internal"));
     if !args.command.is_empty() {
         command.arg("--").args(&args.command);
     }
@@ -267,7 +306,7 @@ pub async fn copy(context: &Context, args: CpArgs) -> Result<u8> {
     // -3: from one machine to another it goes through here, as the two may not reach each other.
     command
         .args(["-r", "-3"])
-        .args(options(&session)?)
+        .args(options(session.folder.path(), &session.user)?)
         .arg("--")
         .arg(place(&args.source))
         .arg(place(&args.target));

@@ -11,29 +11,18 @@ use crate::output::{self, line, paint};
 
 #[derive(Debug, Serialize)]
 struct Check {
-    name: &'static str,
+    name: String,
     ok: bool,
     detail: String,
     /// What mends it; empty when nothing is wrong.
     fix: String,
 }
 
-fn check(name: &'static str, ok: bool, detail: impl Into<String>, fix: impl Into<String>) -> Check {
-    Check { name, ok, detail: detail.into(), fix: if ok { String::new() } else { fix.into() } }
+fn check(name: &str, ok: bool, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+    Check { name: name.into(), ok, detail: detail.into(), fix: if ok { String::new() } else { fix.into() } }
 }
 
-fn program(name: &'static str, package: &str) -> Check {
-    let found = std::env::var_os("PATH")
-        .into_iter()
-        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
-        .chain(["/usr/sbin", "/sbin"].map(Into::into))
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    let detail = found.as_ref().map_or("not found".to_owned(), |path| path.display().to_string());
-    check(name, found.is_some(), detail, format!("apt-get install {package}"))
-}
-
-fn space(name: &'static str, folder: &Path) -> Check {
+fn space(name: &str, folder: &Path) -> Check {
     // The folder may not be there yet: ask the nearest one that is.
     let there = folder.ancestors().find(|one| one.exists()).unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(there) {
@@ -59,15 +48,20 @@ fn writable(folder: &Path) -> Check {
     )
 }
 
-pub fn run(context: &Context) -> Result<u8> {
+pub async fn run(context: &Context) -> Result<u8> {
     let home = Home::find()?;
-    let checks = vec![
+    let mut checks = vec![
         writable(home.folder()),
         space("disk of HAFEN_HOME", home.folder()),
         space("disk of HAFEN_CACHE", &cache_folder()?),
-        program("ssh", "openssh-client"),
-        program("ssh-keygen", "openssh-client"),
     ];
+    let requirements = hafen_machines::engine::qemu::requirements(home.folder(), &cache_folder()?).await;
+    checks.extend(requirements.into_iter().map(|one| Check {
+        name: one.name,
+        ok: one.ok,
+        detail: one.detail,
+        fix: one.fix,
+    }));
     let all_ok = checks.iter().all(|check| check.ok);
     if context.json {
         output::json_list(&checks)?;
@@ -77,6 +71,8 @@ pub fn run(context: &Context) -> Result<u8> {
             line(&format!("{mark} {:<20} {}", check.name, check.detail));
             if !check.ok {
                 line(&format!("        mend it with: {}", check.fix));
+            } else if !check.fix.is_empty() {
+                line(&format!("        better with: {}", check.fix));
             }
         }
     }

@@ -72,6 +72,9 @@ enum Command {
     Cp(access::CpArgs),
     /// What this host can do, what is missing, and what mends it.
     Doctor,
+    /// Carries one network; started by the platform.
+    #[command(name = HOLDER, hide = true)]
+    NetnsHolder { folder: std::path::PathBuf },
     /// Print the JSON Schema of the manifest.
     Schema,
     /// Print a completion script for a shell.
@@ -81,6 +84,19 @@ enum Command {
         /// Folder for all pages, as hafen-machine-list.1.
         folder: Option<std::path::PathBuf>,
     },
+}
+
+/// The hidden verb that carries a network.
+pub const HOLDER: &str = "netns-holder";
+
+impl Cli {
+    /// The folder of the network to carry, when that is what this process is for.
+    pub fn holder(&self) -> Option<&std::path::Path> {
+        match &self.command {
+            Command::NetnsHolder { folder } => Some(folder),
+            _ => None,
+        }
+    }
 }
 
 pub async fn run(cli: Cli) -> Result<u8> {
@@ -101,7 +117,8 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Dial(args) => access::dial(&context, args).await.map(|()| 0),
         Command::Console(args) => access::console(&context, args).await.map(|()| 0),
         Command::Cp(args) => access::copy(&context, args).await,
-        Command::Doctor => doctor::run(&context),
+        Command::Doctor => doctor::run(&context).await,
+        Command::NetnsHolder { .. } => Err(Error::invalid("a network is carried by a process of its own")),
         Command::Schema => output::json(&hafen_manifest::schema()).map(|()| 0),
         Command::Completions { shell } => {
             let mut script = Vec::new();

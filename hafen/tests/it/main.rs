@@ -3,7 +3,10 @@
 
 mod commands;
 mod documents;
+mod full_disk;
 mod http;
 mod kill;
 mod platform;
+mod real;
+mod tutorial;
 mod walk;

@@ -8,11 +8,24 @@ pub struct Platform {
     pub home: tempfile::TempDir,
     serve: Option<Child>,
     arguments: Vec<String>,
+    /// Put before every command: who runs it.
+    user: Vec<String>,
+    /// Put before `serve` in addition.
+    stage: Vec<String>,
+    cache: PathBuf,
 }
 
 impl Drop for Platform {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Images and templates of all tests, so that one run builds them once, and the next not at all.
+pub fn cache() -> PathBuf {
+    match std::env::var_os("HAFEN_CACHE") {
+        Some(folder) if !folder.is_empty() => folder.into(),
+        _ => PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("hafen-cache"),
     }
 }
 
@@ -26,12 +39,81 @@ pub fn program() -> Command {
 }
 
 impl Platform {
+    /// On the simulated engine.
     pub fn start(arguments: &[&str]) -> Self {
-        let home = tempfile::Builder::new().prefix("hafen-test-").tempdir().unwrap();
-        let arguments = arguments.iter().map(ToString::to_string).collect();
-        let mut platform = Self { home, serve: None, arguments };
+        let mut all = vec!["--engine", "sim"];
+        all.extend(arguments);
+        Self::new(&all, Vec::new(), Vec::new(), cache())
+    }
+
+    /// With real machines.
+    pub fn real() -> Self {
+        Self::new(&["--engine", "qemu"], Vec::new(), Vec::new(), cache())
+    }
+
+    /// With real machines, as a user without rights who may open `/dev/net/tun`. As root this makes such a user, and such a
+    /// device in a mount namespace of `serve`'s own; anybody else is that user.
+    pub fn ordinary() -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self::real();
+        }
+        let name = "hafen-test";
+        let exists = Command::new("id").arg(name).output().unwrap().status.success();
+        if !exists {
+            let made = Command::new("useradd")
+                .args(["--create-home", "--shell", "/bin/sh", "--add-subids-for-system", "--system", name])
+                .status();
+            assert!(made.unwrap().success(), "useradd {name}");
+        }
+        let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
+        let user = words(&format!("setpriv --reuid {name} --regid {name} --init-groups --"));
+        let script = "set -e; d=$(mktemp -d); mount -t tmpfs -o mode=0755 tun $d; mknod -m 0666 $d/tun c 10 200; \
+                      mount --bind $d/tun /dev/net/tun; exec \"$@\"";
+        let stage = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
+        let cache = cache().join("ordinary-user");
+        std::fs::create_dir_all(&cache).unwrap();
+        let owned = Command::new("chown").arg("-R").arg(name).arg(&cache).status();
+        assert!(owned.unwrap().success());
+        let platform = Self::build(&["--engine", "qemu"], user, stage.map(ToOwned::to_owned).to_vec(), cache);
+        let owned = Command::new("chown").arg(name).arg(platform.home.path()).status();
+        assert!(owned.unwrap().success());
+        let mut platform = platform;
         platform.restart();
         platform
+    }
+
+    fn new(arguments: &[&str], user: Vec<String>, stage: Vec<String>, cache: PathBuf) -> Self {
+        let mut platform = Self::build(arguments, user, stage, cache);
+        platform.restart();
+        platform
+    }
+
+    fn build(arguments: &[&str], user: Vec<String>, stage: Vec<String>, cache: PathBuf) -> Self {
+        let home = tempfile::Builder::new().prefix("hafen-test-").tempdir().unwrap();
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        Self { home, serve: None, arguments, user, stage, cache }
+    }
+
+    /// The program as this platform's user runs it, after these words.
+    fn program(&self, before: &[String]) -> Command {
+        let words: Vec<&String> = before.iter().chain(&self.user).collect();
+        let plain = program();
+        let Some((first, rest)) = words.split_first() else { return self.surround(plain) };
+        let mut command = Command::new(first);
+        command.args(rest).arg(plain.get_program());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
+        self.surround(command)
+    }
+
+    fn surround(&self, mut command: Command) -> Command {
+        command.env("HAFEN_HOME", self.home.path()).env("HAFEN_CACHE", &self.cache);
+        command
     }
 
     /// Starts `serve` (again) and waits until it answers.
@@ -41,9 +123,9 @@ impl Platform {
             .append(true)
             .open(self.home.path().join("serve.log"))
             .unwrap();
-        let child = program()
-            .env("HAFEN_HOME", self.home.path())
-            .args(["serve", "--engine", "sim", "--listen", "127.0.0.1:0"])
+        let child = self
+            .program(&self.stage)
+            .args(["serve", "--listen", "127.0.0.1:0"])
             .args(&self.arguments)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -51,7 +133,7 @@ impl Platform {
             .unwrap();
         let pid = child.id();
         self.serve = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let endpoint = std::fs::read_to_string(self.home.path().join("api.json")).unwrap_or_default();
             if endpoint.contains(&format!("\"pid\": {pid}")) && self.run(&["status"]).status.success() {
@@ -77,8 +159,8 @@ impl Platform {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program();
-        command.env("HAFEN_HOME", self.home.path()).args(arguments).current_dir(self.home.path());
+        let mut command = self.program(&[]);
+        command.args(arguments).current_dir(self.home.path());
         command
     }
 

@@ -235,7 +235,8 @@ mod tests {
         let ca = SshCa::in_memory(&random);
         let now = Timestamp::from_micros(1_790_000_000_000_000);
         let user = new_key(&random).public_key().to_openssh().unwrap();
-        let (text, _, until) = ca.sign_user(&user, "project-x", "alice", Duration::from_secs(300), now, &random).unwrap();
+        let (text, _, until) =
+            ca.sign_user(&user, "project-x", "alice", Duration::from_secs(300), now, &random).unwrap();
         let certificate = Certificate::from_openssh(&text).unwrap();
         assert_eq!(certificate.valid_principals(), ["project-x".to_owned()]);
         assert_eq!(

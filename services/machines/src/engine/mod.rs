@@ -4,6 +4,7 @@
 //! sees. Every call may be repeated: after a crash, or when a reply was lost, the reconciler looks (`machine_see`) and
 //! calls again. Decision 0006 maps each call to QEMU and to Incus.
 
+pub mod qemu;
 pub mod sim;
 
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -1,0 +1,136 @@
+//! Starting a machine: its interface, its place, its identity, and the shorter of two ways up.
+//!
+//! A machine's first start resumes from a template, when it can; from then on it boots from its own disk. Whatever breaks
+//! off in the middle leaves a process without identity, which the next start ends before it begins anew.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use hafen_base::{Error, Result};
+use hafen_qemu::{Facts, Launch, Template, User, Vm};
+
+use super::error::{file, from_netns, from_qemu};
+use super::folder::{Folder, PowerRecord};
+use super::{Parts, identity, seed};
+use crate::ca::HostKey;
+use crate::engine::{MachineConfig, Power, Running, Start};
+
+/// A template is a boot under emulation, perhaps behind another one.
+const TEMPLATE: Duration = Duration::from_secs(240);
+const RESUME: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_secs(240);
+
+impl Parts {
+    pub async fn machine_start(&self, config: &MachineConfig) -> Result<Running> {
+        let folder = self.folder(config.id);
+        match self.machine_see(config.id).await? {
+            None => return Err(super::missing(config.id)),
+            Some(sight) => {
+                if let Power::Running(running) = sight.power {
+                    return Ok(running);
+                }
+            }
+        }
+        let _turn = self.starts.acquire().await.map_err(Error::internal)?;
+        let vm = self.vm_of(&folder, config).await?;
+        vm.kill().await.map_err(from_qemu)?;
+        let key = folder.key()?;
+        let boot_id = identity::random_uuid(&*self.random);
+        let (network, tap) = self.tap(config).await?;
+        folder.power_write(&PowerRecord::Starting { network: network.clone(), boot_id: boot_id.clone() })?;
+        let launch = self.launch(config, tap);
+        if config.firmware.is_some() {
+            self.boot_foreign(&folder, config, &key, &vm, launch).await?;
+        } else {
+            let facts = self.boot_own(&folder, config, &key, &vm, launch, &boot_id).await?;
+            if facts.boot_id != boot_id {
+                return Err(Error::unavailable(format!("{} did not take its identity", config.name)));
+            }
+        }
+        let host_key = if config.firmware.is_some() { String::new() } else { key.fingerprint };
+        let record = PowerRecord::Running { boot_id: boot_id.clone(), host_key: host_key.clone(), network };
+        folder.power_write(&record)?;
+        Ok(Running { boot_id, host_key })
+    }
+
+    fn launch(&self, config: &MachineConfig, tap: OwnedFd) -> Launch {
+        let user = rustix::process::geteuid().is_root().then(|| identity::user(config.id));
+        Launch {
+            user,
+            groups: self.host.groups(),
+            limits: self.limits.clone(),
+            tap: Some(tap),
+            ..Launch::default()
+        }
+    }
+
+    /// An image of this platform: the agent in it takes the identity.
+    async fn boot_own(
+        &self,
+        folder: &Folder,
+        config: &MachineConfig,
+        key: &HostKey,
+        vm: &Vm,
+        launch: Launch,
+        boot_id: &str,
+    ) -> Result<Facts> {
+        let who = || identity::of(config, key, boot_id, &self.ca, &*self.clock, &*self.random);
+        // cloud-init decides at boot whether it has work: a resumed guest has that behind it.
+        if config.user_data.is_some() {
+            seed::write(folder, config, None)?;
+            give(&folder.seed(), launch.user)?;
+            return vm.cold_boot(Some(&who()?), launch, BOOT).await.map_err(from_qemu);
+        }
+        if config.start == Start::Cold || vm.is_born() {
+            return vm.cold_boot(Some(&who()?), launch, BOOT).await.map_err(from_qemu);
+        }
+        let user = launch.user.map(|_| identity::TEMPLATE_USER);
+        let template = Template::ensure(&self.host, &vm.spec, &config.image, &self.templates, user, TEMPLATE)
+            .await
+            .map_err(from_qemu)?;
+        vm.resume(&template, &who()?, launch, RESUME).await.map_err(from_qemu)
+    }
+
+    /// A foreign image: cloud-init in it takes what the seed says; nothing in it answers the platform, so that it counts as
+    /// started when its processor runs. Whether it serves is a health check's matter.
+    async fn boot_foreign(
+        &self,
+        folder: &Folder,
+        config: &MachineConfig,
+        key: &HostKey,
+        vm: &Vm,
+        launch: Launch,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        let access = seed::Access {
+            certificate: self.ca.sign_host(&key.public_key, &[config.fqdn()], now, &*self.random)?,
+            user_ca: self.ca.user_public()?,
+            key,
+        };
+        seed::write(folder, config, Some(&access))?;
+        give(&folder.seed(), launch.user)?;
+        vm.cold_boot(None, launch, BOOT).await.map_err(from_qemu)?;
+        Ok(())
+    }
+
+    /// The machine's interface in its network, and the network's present life.
+    async fn tap(&self, config: &MachineConfig) -> Result<(String, OwnedFd)> {
+        let network = self.network(config.network.id).await?;
+        let tap = network
+            .tap(&hafen_netns::TapConfig {
+                machine: config.id.to_string(),
+                mac: config.mac.parse().map_err(from_netns)?,
+                address: config.address,
+            })
+            .await
+            .map_err(from_netns)?;
+        Ok((network.generation().to_owned(), tap))
+    }
+}
+
+/// Lets the user that QEMU runs as have a file.
+fn give(path: &Path, user: Option<User>) -> Result<()> {
+    let Some(User { uid, gid }) = user else { return Ok(()) };
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(|error| file("give away", path, error))
+}
