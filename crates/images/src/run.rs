@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// Of what a program prints, this much is kept for an error.
 const KEPT_LINES: usize = 15;
+/// dpkg's command lines have a word for each package.
+const KEPT_OF_A_LINE: usize = 400;
 /// What is read whole: the list of packages that apt prints.
 const MAX_OUTPUT: u64 = 8 << 20;
 
@@ -95,7 +97,7 @@ pub(crate) async fn lines(
                     kept.pop_front();
                 }
                 if kept.len() <= KEPT_LINES {
-                    kept.push_back(text);
+                    kept.push_back(text.chars().take(KEPT_OF_A_LINE).collect());
                 }
             }
         };
