@@ -4,27 +4,30 @@
 //! nothing else, so that every store test runs on both (decision 0003). This crate knows no table but its own.
 //!
 //! SQLite gets one writer connection and a few readers: a second writer would only wait for the lock, and with one
-//! the wait is a fair queue in the pool instead of `SQLITE_BUSY`. `synchronous = FULL`, because an answered request
-//! must be on disk.
+//! the wait is a fair queue instead of `SQLITE_BUSY`. `synchronous = FULL`, because an answered request must be on disk;
+//! transactions that wait for one another share a sync (`group`).
 
 mod error;
+mod group;
 mod migrate;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hafen_base::Result;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, Executor as _};
+use sqlx::{AnyPool, Executor as _};
 
 pub use error::{is_unique_violation, store_error};
+pub use group::Tx;
 pub use migrate::Migration;
 pub use sqlx;
 
-/// A transaction that writes.
-pub type Tx = sqlx::Transaction<'static, Any>;
+use group::Group;
+
 /// A row of either database.
 pub type Row = sqlx::any::AnyRow;
 
@@ -48,8 +51,13 @@ pub enum Backend {
 #[derive(Debug, Clone)]
 pub struct Db {
     reader: AnyPool,
-    writer: AnyPool,
-    backend: Backend,
+    writer: Writer,
+}
+
+#[derive(Debug, Clone)]
+enum Writer {
+    Sqlite(Arc<Group>),
+    Postgres(AnyPool),
 }
 
 impl Db {
@@ -87,7 +95,8 @@ impl Db {
         };
         let writer = pool(1).connect_with(options.clone()).await.map_err(store_error)?;
         let reader = pool(4).connect_with(options).await.map_err(store_error)?;
-        Ok(Self { reader, writer, backend: Backend::Sqlite })
+        let writer = Writer::Sqlite(Arc::new(Group::new(writer).await.map_err(store_error)?));
+        Ok(Self { reader, writer })
     }
 
     async fn open_postgres(url: &str, service: &'static str) -> Result<Self> {
@@ -110,7 +119,7 @@ impl Db {
             .connect_with(options)
             .await
             .map_err(store_error)?;
-        Ok(Self { reader: pool.clone(), writer: pool, backend: Backend::Postgres })
+        Ok(Self { reader: pool.clone(), writer: Writer::Postgres(pool) })
     }
 
     /// For reads outside a transaction. They see every write committed before.
@@ -119,7 +128,10 @@ impl Db {
     }
 
     pub const fn backend(&self) -> Backend {
-        self.backend
+        match self.writer {
+            Writer::Sqlite(_) => Backend::Sqlite,
+            Writer::Postgres(_) => Backend::Postgres,
+        }
     }
 
     /// Begins a transaction that writes. It takes the service's write lock at once, so that what it reads still holds when
@@ -130,16 +142,22 @@ impl Db {
     /// # Errors
     /// Unavailable when no connection is to be had.
     pub async fn write(&self) -> Result<Tx> {
-        let begin = match self.backend {
-            Backend::Sqlite => "BEGIN IMMEDIATE",
-            Backend::Postgres => "BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema()))",
-        };
-        self.writer.begin_with(begin).await.map_err(store_error)
+        match &self.writer {
+            Writer::Sqlite(group) => group.begin().await,
+            Writer::Postgres(pool) => {
+                let begin = "BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema()))";
+                pool.begin_with(begin).await.map(Tx::from)
+            }
+        }
+        .map_err(store_error)
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
         self.reader.close().await;
-        self.writer.close().await;
+        match &self.writer {
+            Writer::Sqlite(group) => group.close().await,
+            Writer::Postgres(pool) => pool.close().await,
+        }
     }
 }
