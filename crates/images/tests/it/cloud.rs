@@ -65,18 +65,11 @@ async fn unsafe_images_are_refused() {
     let make = |words: &[&str]| run("qemu-img", dir.path(), words);
     make(&["create", "-q", "-f", "qcow2", "-F", "raw", "-b", raw.to_str().unwrap(), "backing"]);
     make(&["create", "-q", "-f", "qcow2", "-o", "data_file=elsewhere", "data", "1M"]);
-    make(&[
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "--object",
-        "secret,id=s,data=x",
-        "-o",
-        "encrypt.format=luks,encrypt.key-secret=s",
-        "luks",
-        "1M",
-    ]);
+    make(&["create", "-q", "-f", "qcow2", "luks", "1M"]);
+    // As qemu-img would write it, which refuses to when the host is too busy to measure how hard the key may be.
+    let mut luks = std::fs::read(dir.path().join("luks")).unwrap();
+    luks[32..36].copy_from_slice(&2_u32.to_be_bytes());
+    std::fs::write(dir.path().join("luks"), luks).unwrap();
     make(&["create", "-q", "-f", "qcow2", "huge", "3T"]);
     make(&["create", "-q", "-f", "vmdk", "other", "1M"]);
     std::fs::write(dir.path().join("text"), "# a script\n".repeat(1000)).unwrap();
