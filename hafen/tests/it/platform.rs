@@ -18,6 +18,7 @@ pub struct Platform {
 impl Drop for Platform {
     fn drop(&mut self) {
         self.kill();
+        self.sweep();
     }
 }
 
@@ -151,6 +152,21 @@ impl Platform {
             // It may have ended by itself.
             let _gone = child.kill();
             let _status = child.wait();
+        }
+    }
+
+    /// Ends what a failed test leaves: machines and networks outlive a platform, and this home is about to go.
+    fn sweep(&self) {
+        let home = self.home.path().display().to_string();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if text(&words).contains(&home)
+                && let Some(pid) = rustix::process::Pid::from_raw(pid)
+            {
+                // It may have ended in this moment.
+                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
         }
     }
 

@@ -135,21 +135,29 @@ fn ssh_knows_both_sides(platform: &Platform) {
     // Stock ssh with a key and certificate of the platform, through `hafen dial`.
     let folder = platform.home.path().join("ssh");
     platform.good(&["ssh", "web-2", "--write-config", folder.to_str().unwrap()]);
-    let stock = |options: &[&str], target: &str| {
+    let stock = |config: &str, options: &[&str], target: &str| {
         let mut command = Command::new("ssh");
         command
             .arg("-F")
-            .arg(folder.join("config"))
+            .arg(folder.join(config))
             .args(options)
             .arg(target)
             .args(["--", "hostname; echo agent=$SSH_AUTH_SOCK"]);
         command.env("HAFEN_HOME", platform.home.path()).stdin(Stdio::null()).output().unwrap()
     };
-    let output = stock(&["-A"], "web-2.hello.internal");
+    let output = stock("config", &["-A"], "web-2.hello.internal");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "web-2\nagent=\n");
-    // Without the certificate nobody gets in.
-    let output = stock(&["-oCertificateFile=none", "-oIdentityFile=/dev/null"], "web-2.hello.internal");
+    // The key without its certificate opens nothing.
+    std::fs::copy(folder.join("id"), folder.join("bare")).unwrap();
+    let config = std::fs::read_to_string(folder.join("config")).unwrap();
+    let bare: String = config
+        .lines()
+        .filter(|line| !line.contains("CertificateFile") && !line.contains("LogLevel"))
+        .map(|line| line.replace("/id", "/bare") + "\n")
+        .collect();
+    std::fs::write(folder.join("bare-config"), bare).unwrap();
+    let output = stock("bare-config", &[], "web-2.hello.internal");
     assert!(
         !output.status.success() && text(&output.stderr).contains("Permission denied"),
         "{}",
@@ -159,7 +167,7 @@ fn ssh_knows_both_sides(platform: &Platform) {
     let foreign = "@cert-authority *.hello.internal ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\n";
     std::fs::write(folder.join("foreign"), foreign).unwrap();
     let known = format!("-oUserKnownHostsFile={}", folder.join("foreign").display());
-    let output = stock(&[&known], "web-2.hello.internal");
+    let output = stock("config", &[&known], "web-2.hello.internal");
     assert!(
         !output.status.success() && text(&output.stderr).contains("verification failed"),
         "{}",

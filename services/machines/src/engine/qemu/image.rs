@@ -1,6 +1,8 @@
 //! Images, and the templates that are made of them.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +12,14 @@ use hafen_images::{Base, BaseFile, Contents, Digest, Image, Recipe, RecipeFile};
 use hafen_qemu::guest;
 use hafen_qemu::template;
 
+use tokio::time::Instant;
+
 use super::Parts;
 use super::error::{from_images, from_qemu};
 use crate::engine::{BuiltImage, ImageRequest, Progress};
+
+/// How long an image counts as new: its row is written within milliseconds.
+const FRESH: Duration = Duration::from_secs(60);
 
 /// For cloud-init, where an image has it: names, keys and addresses are the agent's matter.
 const CLOUD_INIT: &str = "# The platform's agent gives the machine its name, keys and address.\n\
@@ -42,6 +49,8 @@ impl Parts {
         }
         .map_err(from_images)?;
         self.images.hold(&image.digest).await.map_err(from_images)?;
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.insert(image.digest.to_string(), Instant::now());
         Ok(BuiltImage {
             digest: image.digest.to_string(),
             size: i64::try_from(image.size_on_disk).unwrap_or(i64::MAX),
@@ -57,7 +66,13 @@ impl Parts {
     pub async fn image_gc(&self, keep: &[String], dry_run: bool) -> Result<(Vec<String>, i64)> {
         // What a machine stands on stays, whatever the caller believes.
         let used: Vec<String> = self.configs().values().map(|config| config.image.clone()).collect();
-        let keep = keep.iter().chain(&used).map(|one| one.parse()).collect::<Result<Vec<Digest>, _>>();
+        let fresh: Vec<String> = {
+            let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            fresh.retain(|_, made| made.elapsed() < FRESH);
+            fresh.keys().cloned().collect()
+        };
+        let keep =
+            keep.iter().chain(&used).chain(&fresh).map(|one| one.parse()).collect::<Result<Vec<Digest>, _>>();
         let keep = keep.map_err(from_images)?;
         let (removed, mut freed) = self.images.gc(&keep, dry_run).await.map_err(from_images)?;
         let removed: Vec<String> = removed.iter().map(ToString::to_string).collect();

@@ -18,6 +18,8 @@ use crate::engine::{MachineConfig, Noticed, Power, Running, Sight};
 const GRACE: Duration = Duration::from_secs(30);
 /// For an agent's answer to a question.
 const ANSWER: Duration = Duration::from_secs(3);
+/// Of a serial log, the newest so many bytes are kept.
+const SERIAL_LOG: u64 = 4 << 20;
 /// QEMU takes whole mebibytes.
 const MIB: u64 = 1 << 20;
 
@@ -140,6 +142,10 @@ impl Parts {
         let vm = self.vm_of(folder, config).await?;
         let record = folder.power()?;
         let status = vm.status().await;
+        // Every look cuts what a guest wrote to its console: nothing else bounds it.
+        if let Err(error) = vm.serial_trim(SERIAL_LOG) {
+            tracing::warn!(machine = config.name, "its serial log cannot be cut: {error}");
+        }
         Ok(match (record, status) {
             (PowerRecord::Stopped | PowerRecord::Starting { .. }, Status::Stopped) => Power::Stopped,
             (PowerRecord::Running { .. }, Status::Stopped) => Power::Dead(last_words(&vm)),

@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use hafen_base::{Clock, Error, MachineId, NetworkId, PublicationId, Random, Result};
 use hafen_qemu::Host;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use self::error::{from_images, from_netns, from_qemu};
 use super::{
@@ -67,6 +68,10 @@ struct Parts {
     configs: Mutex<BTreeMap<MachineId, MachineConfig>>,
     /// Where each published port is held.
     publications: Mutex<HashMap<PublicationId, NetworkId>>,
+    /// Templates in use, by key. Held while one is made: several at once would only make each other late.
+    templates_open: tokio::sync::Mutex<HashMap<String, hafen_qemu::Template>>,
+    /// Images made a moment ago, which a collection must not take for waste: nobody may have written them down yet.
+    fresh: Mutex<HashMap<String, Instant>>,
     /// More guests starting at once than processors only makes all of them late.
     starts: Semaphore,
 }
@@ -120,6 +125,8 @@ impl Qemu {
             noticed: Mutex::new(Some(noticed)),
             configs: Mutex::new(configs),
             publications: Mutex::default(),
+            templates_open: tokio::sync::Mutex::default(),
+            fresh: Mutex::default(),
             starts: Semaphore::new(processors),
         })))
     }

@@ -18,6 +18,8 @@ use crate::engine::{MachineConfig, Power, Running, Start};
 
 /// A template is a boot under emulation, perhaps behind another one.
 const TEMPLATE: Duration = Duration::from_secs(240);
+/// Each holds its memory: a few hundred mebibytes.
+const KEPT: usize = 4;
 const RESUME: Duration = Duration::from_secs(60);
 const BOOT: Duration = Duration::from_secs(240);
 
@@ -85,11 +87,30 @@ impl Parts {
         if config.start == Start::Cold || vm.is_born() {
             return vm.cold_boot(Some(&who()?), launch, BOOT).await.map_err(from_qemu);
         }
-        let user = launch.user.map(|_| identity::TEMPLATE_USER);
-        let template = Template::ensure(&self.host, &vm.spec, &config.image, &self.templates, user, TEMPLATE)
-            .await
-            .map_err(from_qemu)?;
+        let template = self.template(vm, &config.image).await?;
         vm.resume(&template, &who()?, launch, RESUME).await.map_err(from_qemu)
+    }
+
+    /// The template for machines like this one. The handle is kept: it holds the memory that all of them map, which a new
+    /// one would have to read again.
+    async fn template(&self, vm: &Vm, image: &str) -> Result<Template> {
+        let key = Template::key_for(&self.host, &vm.spec, image);
+        let mut kept = self.templates_open.lock().await;
+        if let Some(template) = kept.get(&key)
+            && Template::open(&self.templates, &key)
+                .map_err(from_qemu)?
+                .is_some_and(|there| there.dir == template.dir)
+        {
+            return Ok(template.clone());
+        }
+        let user = rustix::process::geteuid().is_root().then_some(identity::TEMPLATE_USER);
+        let made = Template::ensure(&self.host, &vm.spec, image, &self.templates, user, TEMPLATE).await;
+        let template = made.map_err(from_qemu)?;
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(key, template.clone());
+        Ok(template)
     }
 
     /// A foreign image: cloud-init in it takes what the seed says; nothing in it answers the platform, so that it counts as
