@@ -3,12 +3,14 @@
 //! A machine's first start resumes from a template, when it can; from then on it boots from its own disk. Whatever breaks
 //! off in the middle leaves a process without identity, which the next start ends before it begins anew.
 
+use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use hafen_base::{Error, Result};
 use hafen_qemu::{Facts, Launch, Template, User, Vm};
+use tokio::io::AsyncReadExt as _;
 
 use super::error::{file, from_netns, from_qemu};
 use super::folder::{Folder, PowerRecord};
@@ -18,6 +20,8 @@ use crate::engine::{MachineConfig, Power, Running, Start};
 
 /// A template is a boot under emulation, perhaps behind another one.
 const TEMPLATE: Duration = Duration::from_secs(240);
+/// From a guest's word that it is itself to sshd's greeting.
+const SSHD: Duration = Duration::from_secs(60);
 /// Each holds its memory: a few hundred mebibytes.
 const KEPT: usize = 4;
 const RESUME: Duration = Duration::from_secs(60);
@@ -82,13 +86,34 @@ impl Parts {
         if config.user_data.is_some() {
             seed::write(folder, config, None)?;
             give(&folder.seed(), launch.user)?;
-            return vm.cold_boot(Some(&who()?), launch, BOOT).await.map_err(from_qemu);
         }
-        if config.start == Start::Cold || vm.is_born() {
-            return vm.cold_boot(Some(&who()?), launch, BOOT).await.map_err(from_qemu);
+        if config.user_data.is_some() || config.start == Start::Cold || vm.is_born() {
+            let facts = vm.cold_boot(Some(&who()?), launch, BOOT).await.map_err(from_qemu)?;
+            self.sshd_awaited(config).await;
+            return Ok(facts);
         }
         let template = self.template(vm, &config.image).await?;
         vm.resume(&template, &who()?, launch, RESUME).await.map_err(from_qemu)
+    }
+
+    /// A guest that boots has its identity before sshd starts; who waited for the machine connects at once. One whose sshd
+    /// never comes (its owner may have switched it off) is started all the same.
+    async fn sshd_awaited(&self, config: &MachineConfig) {
+        let greeted = async {
+            let port = SocketAddrV4::new(config.address, 22);
+            loop {
+                if let Ok(mut stream) = self.dial(config.network.id, port).await {
+                    let mut greeting = [0_u8; 4];
+                    if stream.read_exact(&mut greeting).await.is_ok() && greeting == *b"SSH-" {
+                        return;
+                    }
+                }
+                self.clock.sleep(Duration::from_millis(100)).await;
+            }
+        };
+        if tokio::time::timeout(SSHD, greeted).await.is_err() {
+            tracing::warn!(machine = config.name, "it is up, but its sshd does not answer");
+        }
     }
 
     /// The template for machines like this one. The handle is kept: it holds the memory that all of them map, which a new
