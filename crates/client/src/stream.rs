@@ -7,7 +7,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use hafen_base::{Error, ErrorKind, Result};
 use http::header;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -32,24 +32,41 @@ pub(crate) async fn open(tcp: TcpStream, host: &str, path: &str, token: &Token) 
     let (mut sink, mut source) = socket.split();
     let (to_far, mut from_near) = mpsc::channel::<Bytes>(16);
     let (to_near, from_far) = mpsc::channel::<Bytes>(16);
+    let (heard_all, mut far_ended) = oneshot::channel::<()>();
     // These two tasks end with either side of the stream; nobody needs to join them.
     tokio::spawn(async move {
-        while let Some(bytes) = from_near.recv().await {
-            if sink.send(Message::Binary(bytes)).await.is_err() {
+        loop {
+            let bytes = tokio::select! {
+                bytes = from_near.recv() => bytes,
+                _ = &mut far_ended => break,
+            };
+            // An empty frame says that our side is at its end, and that we still listen: a close would end both.
+            let (last, frame) = bytes.map_or((true, Bytes::new()), |bytes| (false, bytes));
+            if (last || !frame.is_empty()) && sink.send(Message::Binary(frame)).await.is_err() {
                 return;
+            }
+            if last {
+                let _ended = far_ended.await;
+                break;
             }
         }
         let _closed = sink.send(Message::Close(None)).await;
     });
     tokio::spawn(async move {
-        while let Some(Ok(message)) = source.next().await {
-            let ended = match message {
-                Message::Binary(bytes) => to_near.send(bytes).await.is_err(),
-                Message::Close(_) => true,
-                _ => false,
+        let _heard_all = heard_all;
+        loop {
+            let message = tokio::select! {
+                message = source.next() => message,
+                () = to_near.closed() => return,
             };
-            if ended {
-                return;
+            match message {
+                Some(Ok(Message::Binary(bytes))) => {
+                    if to_near.send(bytes).await.is_err() {
+                        return;
+                    }
+                }
+                None | Some(Err(_) | Ok(Message::Close(_))) => return,
+                Some(Ok(_)) => {}
             }
         }
     });

@@ -104,6 +104,7 @@ fn hello_from_two_machines() {
 
     // Both answer behind one port of the host.
     for name in ["web-1", "web-2"] {
+        assert!(dial(&platform, name).ends_with(&format!("hello from {name}\n")));
         until(&format!("a page from {name}"), &platform, || {
             get(port).filter(|page| page.contains(&format!("hello from {name}")))
         });
@@ -188,6 +189,14 @@ fn names_and_walls(platform: &Platform) {
             platform.run(&["ssh", "web-1", "--", &format!("timeout 5 bash -c '</dev/tcp/{target}/{api}'")]);
         assert!(!tried.status.success(), "{target}:{api} was reached from a machine");
     }
+}
+
+/// A connection whose near side ends first is heard to its end.
+fn dial(platform: &Platform, name: &str) -> String {
+    let mut dial = platform.command(&["dial", name, "80"]);
+    let mut dial = dial.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    dial.stdin.take().unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    text(&dial.wait_with_output().unwrap().stdout)
 }
 
 fn gateway(platform: &Platform) -> String {

@@ -27,7 +27,8 @@ fn upgrade(socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Resul
     socket.map_err(|_| Error::invalid("this path is a WebSocket: ask for an upgrade (RFC 6455)"))
 }
 
-/// Connects to a TCP port of a machine from inside its network. A WebSocket of binary frames.
+/// Connects to a TCP port of a machine from inside its network. A WebSocket of binary frames; an empty one ends
+/// the caller's direction only.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/dial", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"), DialQuery), responses(
     (status = 101, description = "Connected"),
@@ -58,24 +59,30 @@ pub async fn console(
     Ok(socket.on_upgrade(move |socket| carry(socket, stream)))
 }
 
-/// Copies both ways until the machine's side ends, or the caller went away.
+/// Copies both ways until the machine's side ends, or the caller went away. An empty frame of the caller says that it sends
+/// no more and still listens (a WebSocket's own close would end both directions).
 async fn carry(socket: WebSocket, stream: BoxDuplex) {
     let (mut sink, mut source) = socket.split();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let to_machine = async {
         while let Some(Ok(message)) = source.next().await {
             let done = match message {
+                Message::Binary(bytes) if bytes.is_empty() => writer.shutdown().await,
                 Message::Binary(bytes) => writer.write_all(&bytes).await,
                 Message::Text(text) => writer.write_all(text.as_bytes()).await,
-                Message::Close(_) => break,
+                Message::Close(_) => return,
                 Message::Ping(_) | Message::Pong(_) => Ok(()),
             };
             if done.is_err() {
+                // The machine takes no more; what it still says is heard.
                 break;
             }
         }
-        // The caller sends no more; what the machine still has to say is heard to its end.
-        let _closed = writer.shutdown().await;
+        while let Some(Ok(message)) = source.next().await {
+            if matches!(message, Message::Close(_)) {
+                return;
+            }
+        }
     };
     let to_caller = async {
         let mut buffer = vec![0_u8; 32 << 10];
@@ -92,12 +99,8 @@ async fn carry(socket: WebSocket, stream: BoxDuplex) {
         }
         let _closed = sink.send(Message::Close(None)).await;
     };
-    tokio::pin!(to_machine, to_caller);
     tokio::select! {
-        () = &mut to_caller => {}
-        () = &mut to_machine => {
-            let patience = std::time::Duration::from_secs(10);
-            let _ended = tokio::time::timeout(patience, to_caller).await;
-        }
+        () = to_caller => {}
+        () = to_machine => {}
     }
 }
