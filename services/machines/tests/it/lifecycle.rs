@@ -1,5 +1,7 @@
 //! What a machine goes through.
 
+use std::time::Duration;
+
 use hafen_base::ErrorKind;
 use hafen_client::Conditions;
 use hafen_client::wire::{
@@ -111,8 +113,9 @@ async fn a_machine_that_cannot_be_made_fails_early_with_its_reason() {
     app.client.machine_create("p", &machine("bad"), &plain()).await.unwrap();
     let error = app
         .until("the wait ends early", async || {
-            ground.clock.step(std::time::Duration::from_secs(30));
-            match app.wait("p", "bad", "started").await {
+            // Only the steps take it to its limit: a wait of a simulated minute would take seconds of ours each time.
+            ground.clock.step(Duration::from_secs(30));
+            match app.client.machine_wait("p", "bad", "started", Duration::from_secs(1)).await {
                 Err(error) if error.kind() == ErrorKind::Timeout => None,
                 other => Some(other.unwrap_err()),
             }
@@ -191,7 +194,7 @@ async fn snapshots_are_made_and_put_back() {
     app.prepare("p").await;
     app.machine("p", "a").await;
     let wait = async |id: hafen_base::OperationId| {
-        app.client.operation_wait(&id.to_string(), std::time::Duration::from_secs(60)).await.unwrap()
+        app.client.operation_wait(&id.to_string(), Duration::from_secs(60)).await.unwrap()
     };
     let operation =
         app.client.snapshot_create("p", "a", &SnapshotCreate { name: "s".into() }, &plain()).await.unwrap();
