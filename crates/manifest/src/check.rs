@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
-use crate::Manifest;
 use crate::parse::{MAX_MACHINES, Places};
 use crate::reader::{Reader, closest};
+use crate::{Image, Manifest};
 
 pub(crate) fn whole(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
     dangling(reader, places);
@@ -14,6 +14,8 @@ pub(crate) fn whole(reader: &mut Reader<'_>, manifest: &Manifest, places: &Place
     names(reader, manifest, places);
     addresses(reader, manifest, places);
     subnets(reader, places);
+    room(reader, manifest, places);
+    cloud_init(reader, manifest, places);
 }
 
 fn dangling(reader: &mut Reader<'_>, places: &Places) {
@@ -217,6 +219,67 @@ fn inside(
         let (first, last) = (Ipv4Addr::from(base + 10), Ipv4Addr::from(base + size - 2));
         let message = format!("{address} is not an address for a machine of {text}");
         reader.error("bad_address", span.clone(), message, format!("take one between {first} and {last}"));
+    }
+}
+
+/// Addresses of a subnet that are not for machines: the network, the gateway and a few of the platform's, the broadcast.
+const RESERVED: u32 = 11;
+
+/// A subnet given by hand must hold the machines of its network. One that the platform chooses holds any manifest.
+fn room(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
+    let mut wanted: BTreeMap<&str, u64> = BTreeMap::new();
+    for machine in manifest.machines.values() {
+        *wanted.entry(machine.network.as_str()).or_default() += u64::from(machine.count.unwrap_or(1));
+    }
+    if wanted.values().sum::<u64>() > MAX_MACHINES {
+        // Told by the number of machines, which no subnet mends.
+        return;
+    }
+    for (name, wanted) in wanted {
+        let Some(text) = manifest.networks.get(name).and_then(|network| network.subnet.as_ref()) else {
+            continue;
+        };
+        let Some((_, size)) = subnet(text) else { continue };
+        let room = u64::from(size - RESERVED);
+        if let Some(span) = places.network_subnets.get(name).filter(|_| wanted > room) {
+            let prefix =
+                (12..=28).rev().find(|prefix| (1_u64 << (32 - prefix)) >= wanted + u64::from(RESERVED));
+            let help = match prefix {
+                Some(prefix) => {
+                    format!("take a /{prefix}, or remove `subnet`: the platform chooses one with room")
+                }
+                None => "spread the machines over several networks".to_owned(),
+            };
+            let message =
+                format!("{text} has room for {room} machines, and {wanted} are in network {name:?}");
+            reader.error("small_subnet", span.clone(), message, help);
+        }
+    }
+}
+
+/// User data is read by cloud-init, and an image built here has only the packages it names.
+fn cloud_init(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
+    for (name, machine) in &manifest.machines {
+        let Some(span) = places.machines.get(name).and_then(|place| place.user_data.clone()) else {
+            continue;
+        };
+        let Some(Image::Debian { packages, .. }) = manifest.images.get(&machine.image) else { continue };
+        if packages.iter().any(|package| package == "cloud-init") || reader.is_full() {
+            continue;
+        }
+        // A long list is not repeated; the others stay, and this one comes to them.
+        let mut shown: Vec<String> = packages.iter().take(4).map(|package| format!("{package:?}")).collect();
+        if packages.len() > shown.len() {
+            shown.push("…".to_owned());
+        }
+        shown.push("\"cloud-init\"".to_owned());
+        let image = &machine.image;
+        let message = format!("`user_data` is read by cloud-init, and image {image:?} does not have it");
+        let help = format!("write packages = [{}] in [image.{image}]", shown.join(", "));
+        match places.images.get(image) {
+            Some(there) => reader.clash("no_cloud_init", span, message, help, (there.clone(), "this image")),
+            None => reader.error("no_cloud_init", span, message, help),
+        }
     }
 }
 

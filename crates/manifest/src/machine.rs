@@ -72,6 +72,7 @@ pub(crate) fn machine<'t>(
         place.address = Some(span);
         text.to_owned()
     });
+    place.user_data = table.keys().find(|key| key.get_ref() == "user_data").map(toml::Spanned::span);
     let user_data = table.get("user_data").and_then(|value| {
         let inner = reader.table(value, "user_data", "{ source = \"cloud.yaml\" }")?;
         reader.keys(inner, "user_data", &["source", "content"]);

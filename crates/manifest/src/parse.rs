@@ -29,6 +29,8 @@ pub(crate) struct Places {
     pub images: BTreeMap<String, Range<usize>>,
     pub machines: BTreeMap<String, MachinePlaces>,
     pub subnets: Vec<(String, Range<usize>)>,
+    /// By the network's name.
+    pub network_subnets: BTreeMap<String, Range<usize>>,
 }
 
 #[derive(Default)]
@@ -37,6 +39,7 @@ pub(crate) struct MachinePlaces {
     pub image: Option<(String, Range<usize>)>,
     pub network: Option<(String, Range<usize>)>,
     pub address: Option<Range<usize>>,
+    pub user_data: Option<Range<usize>>,
     pub publish: Vec<(SocketAddr, Range<usize>)>,
     pub depends_on: Vec<(String, Range<usize>)>,
 }
@@ -117,7 +120,12 @@ fn root_table<'t>(
     }
     for (name, span, table) in section(reader, root, "network") {
         places.networks.insert(name.clone(), span);
-        manifest.networks.insert(name, network(reader, table, places));
+        let before = places.subnets.len();
+        let network = network(reader, table, places);
+        if let Some((_, span)) = places.subnets.get(before) {
+            places.network_subnets.insert(name.clone(), span.clone());
+        }
+        manifest.networks.insert(name, network);
     }
     for (name, span, table) in section(reader, root, "image") {
         places.images.insert(name.clone(), span.clone());

@@ -107,6 +107,18 @@ const TABLE: &[(&str, &str, &str)] = &[
         "depends_on = [\"machine.web\"]",
         "cycle 30:15 the dependencies run in a circle: db → web → db",
     ),
+    // User data needs cloud-init, which an image built here has only when it is named.
+    (
+        "image = \"web\"",
+        "image = \"web\"\nuser_data = { content = \"#cloud-config\" }",
+        "no_cloud_init 26:1 `user_data` is read by cloud-init, and image \"web\" does not have it",
+    ),
+    // db and two of web; eleven addresses are not for machines.
+    (
+        "count = 2",
+        "count = 245",
+        "small_subnet 5:10 10.40.0.0/24 has room for 245 machines, and 246 are in network \"backend\"",
+    ),
     // An escape in a key must not reach the terminal.
     ("machines = 5", "\"\\u001b[2J\" = 5", "unknown_key 33:1 a quota has no key `\\u{1b}[2J`"),
     // The same key twice.
@@ -144,6 +156,28 @@ fn every_mistake_has_its_code_line_column_and_message() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn user_data_is_taken_where_something_reads_it_and_a_subnet_that_is_just_large_enough_is() {
+    let data = "user_data = { content = \"#cloud-config\" }";
+    let cloud = GOOD.replace("image = \"cloud\"", &format!("image = \"cloud\"\n{data}"));
+    let built = GOOD
+        .replace("image = \"web\"", &format!("image = \"web\"\n{data}"))
+        .replace("[\"nginx-light\"]", "[\"nginx-light\", \"cloud-init\"]");
+    let full = GOOD.replace("count = 2", "count = 244");
+    for text in [cloud, built, full] {
+        assert_eq!(first(&text), "accepted", "{text}");
+    }
+    let text = GOOD.replace("image = \"web\"", &format!("image = \"web\"\n{data}"));
+    let shown =
+        parse(&text, "hafen.toml", &read).map_or_else(|all| render(&all, &text, false), |_| String::new());
+    assert!(shown.contains("packages = [\"nginx-light\", \"cloud-init\"] in [image.web]"), "{shown}");
+    assert!(shown.contains("hafen.toml:26:1") && shown.contains("this image"), "{shown}");
+    let text = GOOD.replace("count = 2", "count = 245");
+    let shown =
+        parse(&text, "hafen.toml", &read).map_or_else(|all| render(&all, &text, false), |_| String::new());
+    assert!(shown.contains("take a /23"), "{shown}");
 }
 
 #[test]

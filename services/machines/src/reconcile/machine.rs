@@ -60,7 +60,7 @@ impl Reconciler for MachinesReconciler {
             if let Ok(id) = key.parse()
                 && store::machine::is_buried(parts.db.reader(), id).await?
             {
-                parts.engine.machine_delete(id).await?;
+                self.in_time(limit(MachineState::Destroying), parts.engine.machine_delete(id)).await?;
             }
             return Ok(Next::Done);
         };
@@ -142,9 +142,13 @@ impl MachinesReconciler {
     }
 
     /// The engine's call, given up when the state it belongs to lasts too long: the next decision then says `failed`.
+    /// A settled state is none that passes: what is tried from there (the end of a failed machine) has the full limit.
     async fn bounded<T>(&self, row: &MachineRow, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let state = if row.state.is_settled() { MachineState::Starting } else { row.state };
-        let left = limit(state).saturating_sub(self.0.0.now().since(row.since)) + Duration::from_secs(1);
+        let spent = if row.state.is_settled() { Duration::ZERO } else { self.0.0.now().since(row.since) };
+        self.in_time(limit(row.state).saturating_sub(spent) + Duration::from_secs(1), call).await
+    }
+
+    async fn in_time<T>(&self, left: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         tokio::select! {
             done = call => done,
             () = self.0.0.clock.sleep(left) => Err(Error::unavailable("the engine did not answer in time")),
@@ -172,10 +176,10 @@ impl MachinesReconciler {
             Action::RecordStopped => return self.record_stopped(row).await,
             Action::RecordDeath { reason, wait } => return self.record_death(row, &reason, wait).await,
             Action::Forget => return self.forget(row).await,
-            Action::Delete => {
-                engine.machine_delete(row.id).await?;
-                return self.forget(row).await;
-            }
+            Action::Delete => match self.bounded(row, engine.machine_delete(row.id)).await {
+                Ok(()) => return self.forget(row).await,
+                Err(error) => Err(error),
+            },
             Action::Discard => self.bounded(row, engine.machine_delete(row.id)).await,
             Action::Stop => {
                 let done = self.bounded(row, engine.machine_stop(row.id)).await;

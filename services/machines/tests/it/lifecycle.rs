@@ -1,5 +1,7 @@
 //! What a machine goes through.
 
+use std::time::Duration;
+
 use hafen_base::ErrorKind;
 use hafen_client::Conditions;
 use hafen_client::wire::{
@@ -111,8 +113,9 @@ async fn a_machine_that_cannot_be_made_fails_early_with_its_reason() {
     app.client.machine_create("p", &machine("bad"), &plain()).await.unwrap();
     let error = app
         .until("the wait ends early", async || {
-            ground.clock.step(std::time::Duration::from_secs(30));
-            match app.wait("p", "bad", "started").await {
+            // Only the steps take it to its limit: a wait of a simulated minute would take seconds of ours each time.
+            ground.clock.step(Duration::from_secs(30));
+            match app.client.machine_wait("p", "bad", "started", Duration::from_secs(1)).await {
                 Err(error) if error.kind() == ErrorKind::Timeout => None,
                 other => Some(other.unwrap_err()),
             }
@@ -127,6 +130,52 @@ async fn a_machine_that_cannot_be_made_fails_early_with_its_reason() {
     ground.world.set_faults(Faults::default());
     app.client.machine_action("p", "bad", "start", &plain()).await.unwrap();
     app.wait("p", "bad", "started").await.unwrap();
+}
+
+/// Deletes machine `a` under these faults until it is told failed, and gives the reason; then the faults end, and it must
+/// go by itself.
+async fn delete_under(faults: Faults) -> String {
+    let ground = Ground::sqlite();
+    let app = App::start(&ground).await;
+    app.prepare("p").await;
+    app.machine("p", "a").await;
+    ground.world.set_faults(faults);
+    app.client.machine_delete("p", "a", &plain()).await.unwrap();
+    let seen = async |state: MachineState| {
+        app.until("the reason is told", async || {
+            ground.clock.step(Duration::from_secs(30));
+            let machine = app.client.machine_get("p", "a").await.unwrap();
+            (machine.state == state && !machine.reason.is_empty()).then_some(machine.reason)
+        })
+        .await
+    };
+    if faults.fails > 0.0 {
+        let reason = seen(MachineState::Destroying).await;
+        assert!(reason.contains("machine_delete was not carried out"), "{reason}");
+    }
+    let reason = seen(MachineState::Failed).await;
+    ground.world.set_faults(Faults::default());
+    app.until("the machine is gone", async || {
+        ground.clock.step(Duration::from_secs(30));
+        (app.client.machine_get("p", "a").await.is_err_and(|error| error.kind() == ErrorKind::NotFound))
+            .then_some(())
+    })
+    .await;
+    assert!(ground.world.machines(|machine| machine.config.id).is_empty());
+    reason
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_cannot_be_deleted_says_why_and_goes_once_it_can() {
+    let reason = delete_under(Faults { fails: 1.0, ..Faults::default() }).await;
+    assert!(reason.contains("5 minutes") && reason.contains("was not carried out"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_hangs_is_given_up_and_tried_again() {
+    let day = Faults { latency_ms: 24 * 3600 * 1000, ..Faults::default() };
+    let reason = delete_under(day).await;
+    assert!(reason.contains("5 minutes") && reason.contains("did not answer in time"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +240,7 @@ async fn snapshots_are_made_and_put_back() {
     app.prepare("p").await;
     app.machine("p", "a").await;
     let wait = async |id: hafen_base::OperationId| {
-        app.client.operation_wait(&id.to_string(), std::time::Duration::from_secs(60)).await.unwrap()
+        app.client.operation_wait(&id.to_string(), Duration::from_secs(60)).await.unwrap()
     };
     let operation =
         app.client.snapshot_create("p", "a", &SnapshotCreate { name: "s".into() }, &plain()).await.unwrap();
