@@ -1,20 +1,26 @@
-//! From create to the SSH banner. The driver's own measurement runs as an example of `crates/qemu`: warm and cold, beside
-//! the same guest under a plain QEMU.
-//!
-//! What is still to come here: the same through the API, on `hafen serve --engine qemu` (`Platform::start` takes the
-//! engine), once the driver is joined to the platform.
+//! From create to the SSH banner: through the API of `hafen serve`, as a user has it, and in the driver alone (an example
+//! of `crates/qemu`), beside the same guest under a plain QEMU, cold and resumed.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use hafen_base::{Error, Result};
+use hafen_client::wire::{ImageCreate, ImageSource, MachineCreate, MachineSpec, NetworkCreate, ProjectPut};
+use hafen_client::{Client, Conditions};
 use serde_json::Value;
 
 use crate::Context;
-use crate::platform::broken;
+use crate::platform::{Platform, broken};
 use crate::report::{Figure, Part};
 
-pub fn measure(context: &Context) -> Result<Part> {
+/// Under emulation, with an image to build first.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A cold boot takes half a minute here.
+const COLD_RUNS: u32 = 3;
+
+pub async fn measure(context: &Context) -> Result<Part> {
     let mut part = Part::new("boot");
+    let (warm, cold) = product(context).await?;
     let runs = context.runs.to_string();
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args([
@@ -53,12 +59,113 @@ pub fn measure(context: &Context) -> Result<Part> {
         ("raw_cold_s", "plain QEMU: cold boot to SSH banner", None),
         ("raw_resume_s", "plain QEMU: resume to SSH banner", None),
     ];
+    part.figures.push(Figure::seconds("create_warm", "API: create to SSH banner, warm", &warm)?.at_most(3.0));
+    part.figures.push(Figure::seconds("create_cold", "API: create to SSH banner, cold", &cold)?);
     for (name, what, limit) in figures {
         let figure = Figure::new(name, what, "s", &[value(name)?])?;
         part.figures.push(limit.map_or(figure.clone(), |limit| figure.at_most(limit)));
     }
     let ratio = value("warm_s")? / value("raw_resume_s")?;
     part.figures
-        .push(Figure::new("warm_to_raw_resume", "warm beside the plain resume", "×", &[ratio])?.at_most(1.4));
+        .push(Figure::new("warm_to_raw_resume", "driver, warm, beside the plain resume", "×", &[ratio])?.at_most(1.4));
+    part.ratio("create_to_raw_resume", "API, warm, beside the plain resume", "create_warm", "raw_resume_s")?;
+    if let Some(last) = part.figures.pop() {
+        part.figures.push(last.at_most(1.4));
+    }
     Ok(part)
+}
+
+/// Machines made one after the other through the API: warm, then cold.
+async fn product(context: &Context) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let platform = Platform::start(context, "qemu").await?;
+    let client = platform.client()?;
+    client.project_put("boot", &ProjectPut::default()).await?;
+    let network = NetworkCreate { name: "net".into(), egress: Default::default(), subnet: None };
+    client.network_create("boot", &network, &Conditions::key("net")).await?;
+    let source =
+        ImageSource::Debian { release: "trixie".into(), packages: Vec::new(), files: Default::default() };
+    let image = ImageCreate { name: "plain".into(), source, lock: None };
+    let image = client.image_create("boot", &image, &Conditions::key("image")).await?;
+    if let Some(operation) = image.operation {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            match client.operation_wait(&operation.to_string(), Duration::from_secs(60)).await {
+                Err(error) if error.kind() == hafen_base::ErrorKind::Timeout => {}
+                other => {
+                    other?;
+                    break;
+                }
+            }
+        }
+    }
+    // The first makes the template, which is not part of the figure.
+    machine(&client, "first", "warm").await?;
+    let (mut warm, mut cold) = (Vec::new(), Vec::new());
+    for run in 0..context.runs {
+        warm.push(machine(&client, &format!("warm-{run}"), "warm").await?);
+    }
+    for run in 0..context.runs.min(COLD_RUNS) {
+        cold.push(machine(&client, &format!("cold-{run}"), "cold").await?);
+    }
+    for name in client.network_list("boot").await?.into_iter().map(|network| network.name) {
+        client.network_delete("boot", &name).await?;
+        gone(&client).await?;
+    }
+    Ok((warm, cold))
+}
+
+/// Networks end with the platform's own steps: a home must not be removed under them.
+async fn gone(client: &Client) -> Result<()> {
+    let began = Instant::now();
+    while !client.network_list("boot").await?.is_empty() {
+        if began.elapsed() > Duration::from_secs(60) {
+            return Err(Error::unavailable("the network of the measurement does not end"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Makes a machine, takes the time until its SSH server greets, and removes it.
+async fn machine(client: &Client, name: &str, start: &str) -> Result<Duration> {
+    let spec = MachineSpec {
+        image: "plain".into(),
+        cpus: 1,
+        memory: 512 << 20,
+        disk: 4 << 30,
+        network: "net".into(),
+        address: None,
+        user_data: None,
+        start: start.into(),
+    };
+    let body = MachineCreate {
+        name: name.into(),
+        spec,
+        group: None,
+        metadata: Default::default(),
+        health: None,
+        skip_launch: false,
+        skip_registration: false,
+        lease_ttl: None,
+    };
+    let began = Instant::now();
+    client.machine_create("boot", &body, &Conditions::key(name)).await?;
+    loop {
+        match client.machine_wait("boot", name, "started", Duration::from_secs(60)).await {
+            Err(error) if error.kind() == hafen_base::ErrorKind::Timeout && began.elapsed() < PATIENCE => {}
+            other => {
+                other?;
+                break;
+            }
+        }
+    }
+    let mut stream = client.machine_dial("boot", name, 22).await?;
+    let greeting = stream.receiver.recv().await.unwrap_or_default();
+    let took = began.elapsed();
+    if !greeting.starts_with(b"SSH-") {
+        return Err(Error::unavailable(format!("{name} does not greet as an SSH server does")));
+    }
+    client.machine_delete("boot", name, &Conditions::default()).await?;
+    client.machine_wait("boot", name, "destroyed", Duration::from_secs(60)).await?;
+    Ok(took)
 }

@@ -97,7 +97,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Scale => scale::measure(&context).await?,
             What::Requests => requests::measure(&context).await?,
             What::Large => large::measure(&context).await?,
-            What::Boot => boot::measure(&context)?,
+            What::Boot => boot::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;
