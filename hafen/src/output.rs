@@ -43,9 +43,21 @@ pub fn json_list<T: Serialize>(items: &[T]) -> Result<()> {
     json(&serde_json::json!({ "items": items, "next_page": null }))
 }
 
-/// Columns as wide as their widest cell.
+/// The first line of a text for a list or a line of progress, cut where it is long: the reason of a failed build has dozens
+/// of lines, which `show` and `--json` give whole.
+pub fn brief(text: &str) -> String {
+    const MOST: usize = 200;
+    let first = text.lines().next().unwrap_or("");
+    let end = first.char_indices().nth(MOST).map_or(first.len(), |(at, _)| at);
+    let shown = first.get(..end).unwrap_or(first);
+    if shown.len() < text.trim_end().len() { format!("{}…", shown.trim_end()) } else { shown.to_owned() }
+}
+
+/// Columns as wide as their widest cell; a cell has one line.
 pub fn table(head: &[&str], rows: &[Vec<String>]) {
-    for text in table_lines(head, rows) {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| brief(cell)).collect()).collect();
+    for text in table_lines(head, &rows) {
         line(&text);
     }
 }
@@ -112,6 +124,16 @@ mod tests {
         let error = Error::not_found("machine \"x\" in project \"p\"");
         assert!(what_next(&error).is_some_and(|next| next.contains("hafen machine list")));
         assert!(what_next(&Error::conflict("there is no machine")).is_none());
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_and_says_so() {
+        assert_eq!(brief("short"), "short");
+        assert_eq!(brief("one line\n"), "one line");
+        assert_eq!(brief("mmdebstrap failed:\nE: no\nE: more"), "mmdebstrap failed:…");
+        let long = "ü".repeat(300);
+        assert_eq!(brief(&long), format!("{}…", "ü".repeat(200)));
+        assert_eq!(brief(""), "");
     }
 
     #[test]

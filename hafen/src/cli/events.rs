@@ -25,7 +25,8 @@ fn print(context: &Context, event: &Event) -> Result<()> {
     if context.json {
         output::line(&serde_json::to_string(event).map_err(hafen_base::Error::internal)?);
     } else {
-        output::line(&format!("{:>6}  {}  {:<24} {}", event.seq, event.at, event.kind, event.message));
+        let message = output::brief(&event.message);
+        output::line(&format!("{:>6}  {}  {:<24} {message}", event.seq, event.at, event.kind));
     }
     Ok(())
 }

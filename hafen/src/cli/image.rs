@@ -143,7 +143,7 @@ async fn follow(context: &Context, client: &Client, id: &str) -> Result<Operatio
             other => other?,
         };
         if !operation.progress.is_empty() && operation.progress != last && !context.json {
-            output::note(&operation.progress);
+            output::note(&output::brief(&operation.progress));
             last.clone_from(&operation.progress);
         }
         match operation.status {

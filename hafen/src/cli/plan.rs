@@ -287,7 +287,7 @@ async fn follow(context: &Context, client: &Client, project: &str, apply: &Apply
                     "done" => format!("{} done", step.action),
                     status if step.message.is_empty() => format!("{} {status}", step.action),
                     status => {
-                        format!("{} {status}: {}", step.action, step.message.lines().next().unwrap_or(""))
+                        format!("{} {status}: {}", step.action, output::brief(&step.message))
                     }
                 };
                 let key = format!("{} {}", step.address, step.action);

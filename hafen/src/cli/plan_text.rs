@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use hafen_client::wire::{Apply, Plan, PlanAction, ResourceChange};
+use hafen_manifest::format_size;
 use serde_json::Value;
 
-use crate::output::{line, paint};
+use crate::output::{brief, line, paint};
 
 pub fn print_end(apply: &Apply) {
     let count = |status: &str| apply.steps.iter().filter(|step| step.status == status).count();
@@ -13,18 +14,21 @@ pub fn print_end(apply: &Apply) {
         line(&format!("\n{} {} steps done.", paint("1;32", "Applied:"), count("done")));
         return;
     }
-    line(&format!("\n{} {}", paint("1;31", &format!("Apply {}:", apply.status)), apply.error));
+    line(&format!("\n{} {}", paint("1;31", &format!("Apply {}:", apply.status)), brief(&apply.error)));
+    let mut cut = false;
     for (status, title) in
         [("done", "Done"), ("failed", "Failed"), ("skipped", "Not done"), ("pending", "Not done")]
     {
         for step in apply.steps.iter().filter(|step| step.status == status) {
             line(&format!("  {title}: {} {}", step.address, step.action));
             if status == "failed" {
-                for text in step.message.lines() {
-                    line(&format!("      {text}"));
-                }
+                line(&format!("      {}", brief(&step.message)));
+                cut |= brief(&step.message) != step.message.trim_end();
             }
         }
+    }
+    if cut {
+        line(&format!("All of it: hafen operation show {} -p {}", apply.id, apply.project));
     }
 }
 
@@ -78,13 +82,15 @@ fn change_lines(resource: &ResourceChange) -> Vec<String> {
         (_, _, true) => ("~", "33", "changes"),
         _ => return Vec::new(),
     };
-    let why = resource.action_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let why =
+        resource.action_reason.as_ref().map(|reason| format!(" ({})", brief(reason))).unwrap_or_default();
     let mut lines = vec![format!("{} {} {verb}{why}", paint(code, mark), paint("1", &resource.address))];
     let (before, after) = (flat(&resource.change.before), flat(&resource.change.after));
     if resource.change.after.is_null() {
         return lines;
     }
-    for (path, new) in &after {
+    let created = resource.change.before.is_null();
+    for (path, new) in after.iter().filter(|(path, new)| !(created && is_plain(path, new))) {
         match before.get(path) {
             Some(old) if old == new => {}
             Some(old) => lines.push(format!("    {path}: {old} → {new}")),
@@ -99,13 +105,25 @@ fn change_lines(resource: &ResourceChange) -> Vec<String> {
     lines
 }
 
-/// A value as paths and short texts.
+/// What need not be said of something new: its name stands above, and the rest is so unless the manifest says otherwise.
+fn is_plain(path: &str, value: &str) -> bool {
+    matches!(
+        (path, value),
+        ("name", _) | ("cordoned", "false") | ("state", "\"started\"") | ("start", "\"warm\"")
+    )
+}
+
+/// A value as paths and short texts; sizes as people write them.
 fn flat(value: &Value) -> BTreeMap<String, String> {
     fn walk(path: &str, value: &Value, all: &mut BTreeMap<String, String>) {
         let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         match value {
             Value::Object(map) => map.iter().for_each(|(key, value)| walk(&below(key), value, all)),
             Value::Null => {}
+            Value::Number(bytes) if matches!(path.rsplit('.').next(), Some("memory" | "disk")) => {
+                let text = bytes.as_u64().map_or_else(|| bytes.to_string(), format_size);
+                all.insert(path.to_owned(), text);
+            }
             other => {
                 let text = other.to_string();
                 let short: String = text.chars().take(80).collect();
@@ -142,6 +160,32 @@ mod tests {
             },
             action_reason: None,
         }
+    }
+
+    #[test]
+    fn sizes_are_read_by_people_and_what_is_always_so_is_left_out() {
+        let new = json!({"name": "web-1", "cpus": 1, "memory": 536_870_912, "disk": 4_294_967_296_u64, "start": "warm",
+            "cordoned": false, "state": "started", "metadata": {"memory": "much"}});
+        let create = change(vec![PlanAction::Create], Value::Null, new);
+        let expected = [
+            "+ machine.web-1 is created",
+            "    cpus: 1",
+            "    disk: 4 GiB",
+            "    memory: 512 MiB",
+            "    metadata.memory: \"much\"",
+        ];
+        assert_eq!(change_lines(&create), expected);
+        let update = change(
+            vec![PlanAction::Update],
+            json!({"quota": {"memory": 1_073_741_824}, "start": "cold"}),
+            json!({"quota": {"memory": 1_000_000_000}, "start": "warm"}),
+        );
+        let expected = [
+            "~ machine.web-1 changes",
+            "    quota.memory: 1 GiB → 1000000000 B",
+            "    start: \"cold\" → \"warm\"",
+        ];
+        assert_eq!(change_lines(&update), expected);
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub async fn operation(context: &Context, command: OperationCommand) -> Result<u
         output::json(&operation)?;
     } else {
         print_operations(std::slice::from_ref(&operation));
+        print_whole(&operation.error);
     }
     let ended_badly = matches!(operation.status, OperationStatus::Failed | OperationStatus::Cancelled);
     Ok(u8::from(ended_badly && matches!(command, OperationCommand::Wait { .. })))
@@ -157,20 +158,36 @@ async fn apply(context: &Context, client: &Client, command: &OperationCommand, i
         output::line(&format!("apply {} was asked to end after the steps under way", apply.id));
     } else {
         output::line(
-            format!("apply {} of {} {} {}", apply.id, apply.project, apply.status, apply.error).trim_end(),
+            format!(
+                "apply {} of {} {} {}",
+                apply.id,
+                apply.project,
+                apply.status,
+                output::brief(&apply.error)
+            )
+            .trim_end(),
         );
         let rows: Vec<_> = apply
             .steps
             .iter()
             .map(|step| {
-                let note = step.message.lines().next().unwrap_or("").to_owned();
-                vec![step.address.clone(), step.action.clone(), step.status.clone(), note]
+                vec![step.address.clone(), step.action.clone(), step.status.clone(), step.message.clone()]
             })
             .collect();
         output::table(&["RESOURCE", "ACTION", "STATUS", "NOTE"], &rows);
+        for step in apply.steps.iter().filter(|step| step.status == "failed") {
+            print_whole(&step.message);
+        }
     }
     let ended_badly = matches!(apply.status.as_str(), "failed" | "cancelled");
     Ok(u8::from(ended_badly && matches!(command, OperationCommand::Wait { .. })))
+}
+
+/// What a table has cut.
+fn print_whole(text: &str) {
+    if output::brief(text) != text.trim_end() {
+        output::line(&format!("\n{}", text.trim_end()));
+    }
 }
 
 fn print_operations(operations: &[Operation]) {

@@ -239,10 +239,7 @@ mod tests {
             ca.sign_user(&user, "project-x", "alice", Duration::from_secs(300), now, &random).unwrap();
         let certificate = Certificate::from_openssh(&text).unwrap();
         assert_eq!(certificate.valid_principals(), ["project-x".to_owned()]);
-        assert_eq!(
-            certificate.extensions().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
-            ["permit-pty"]
-        );
+        assert_eq!(certificate.extensions().keys().map(String::as_str).collect::<Vec<_>>(), ["permit-pty"]);
         assert_eq!(until.since(now), Duration::from_secs(300));
         let host = HostKey::generate(&random).unwrap();
         let signed = ca.sign_host(&host.public_key, &["web-1.hello.internal".into()], now, &random).unwrap();

@@ -134,8 +134,8 @@ impl Stacks {
 
     async fn accept(&self, tx: &mut Tx, wanted: &Wanted, asked: &Plan) -> Result<OperationId> {
         let project = wanted.project.as_str();
-        if store::running_of(&mut **tx, project).await?.is_some() {
-            return Err(store::busy(project));
+        if let Some(running) = store::running_of(&mut **tx, project).await? {
+            return Err(store::busy(project, Some(&running)));
         }
         let row = store::stack(&mut **tx, project).await?;
         let memory = self.memory(project, row.as_ref())?;

@@ -174,13 +174,20 @@ pub async fn insert_apply(tx: &mut Tx, apply: &ApplyRow) -> Result<()> {
     .bind(apply.updated_at.micros())
     .execute(&mut **tx)
     .await
-    .map_err(|error| if is_unique_violation(&error) { busy(&apply.project) } else { store_error(error) })?;
+    .map_err(|error| if is_unique_violation(&error) { busy(&apply.project, None) } else { store_error(error) })?;
     Ok(())
 }
 
-pub fn busy(project: &str) -> Error {
-    Error::conflict(format!("another apply of project {project} runs: wait for its end, or cancel it"))
-        .with_code("apply_running")
+/// `running` is not known to one that lost the race for the row.
+pub fn busy(project: &str, running: Option<&str>) -> Error {
+    let next = running.map_or_else(
+        || "wait for its end, or cancel it".to_owned(),
+        |id| {
+            let command = |verb: &str| format!("hafen operation {verb} {id} -p {project}");
+            format!("follow it with: {}; end it with: {}", command("wait"), command("cancel"))
+        },
+    );
+    Error::conflict(format!("another apply of project {project} runs: {next}")).with_code("apply_running")
 }
 
 const APPLY: &str = "id, project, status, destroy, source, before, error, cancelled, created_at, updated_at";

@@ -117,6 +117,8 @@ async fn one_apply_of_a_project_runs_at_a_time_and_can_be_cancelled() {
     let apply = service.begin(plan.clone()).await.unwrap();
     let busy = service.begin(plan.clone()).await.unwrap_err();
     assert_eq!((busy.kind(), busy.code()), (hafen_base::ErrorKind::Conflict, "apply_running"));
+    let follow = format!("hafen operation wait {} -p hello", apply.id);
+    assert!(busy.message().contains(&follow), "{busy}");
     let other = service.plan(&manifest).await;
     assert!(other.warnings.iter().any(|warning| warning.contains("runs just now")), "{:?}", other.warnings);
     let id = apply.id.to_string();
