@@ -66,8 +66,10 @@ pub async fn measure(context: &Context) -> Result<Part> {
         part.figures.push(limit.map_or(figure.clone(), |limit| figure.at_most(limit)));
     }
     let ratio = value("warm_s")? / value("raw_resume_s")?;
-    part.figures
-        .push(Figure::new("warm_to_raw_resume", "driver, warm, beside the plain resume", "×", &[ratio])?.at_most(1.4));
+    part.figures.push(
+        Figure::new("warm_to_raw_resume", "driver, warm, beside the plain resume", "×", &[ratio])?
+            .at_most(1.4),
+    );
     part.ratio("create_to_raw_resume", "API, warm, beside the plain resume", "create_warm", "raw_resume_s")?;
     if let Some(last) = part.figures.pop() {
         part.figures.push(last.at_most(1.4));

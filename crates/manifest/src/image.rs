@@ -14,7 +14,7 @@ const MAX_SOURCE: usize = 8 << 20;
 /// Bytes of all of them: one large file can be named many times.
 const MAX_SOURCES: usize = 64 << 20;
 /// Packages of an image, characters of a location; as the API has it.
-const MAX_PACKAGES: usize = 2000;
+const MAX_PACKAGES: usize = 900;
 const MAX_LOCATION: usize = 2048;
 
 /// `[image.NAME]`; `span` is its name.

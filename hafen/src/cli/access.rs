@@ -3,6 +3,7 @@
 //! `ssh` and `cp` run the stock OpenSSH client with a key and a certificate that live for minutes in a private folder; the
 //! connection itself goes through `hafen dial`, so that no port of a machine appears on the host.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -206,11 +207,10 @@ async fn write_config(client: &Client, project: &str, machine: &str, folder: &Pa
     let folder = std::path::absolute(folder).map_err(Error::internal)?;
     let user = credentials(client, project, &folder, 3600).await?;
     let options = options(&folder, &user)?;
-    let lines = options.iter().filter_map(|option| option.strip_prefix("-o"));
     let mut text = format!("Host *.{project}.internal\n");
-    for line in lines {
-        let (key, value) = line.split_once('=').unwrap_or((line, ""));
-        text.push_str(&format!("    {key} {value}\n"));
+    for (key, value) in options.iter().filter_map(|option| option.strip_prefix("-o")?.split_once('=')) {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "    {key} {value}");
     }
     let path = folder.join("config");
     std::fs::write(&path, text)

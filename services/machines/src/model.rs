@@ -225,8 +225,8 @@ pub fn check_image(problems: &mut Problems, source: &ImageSource) {
             if !matches!(release.as_str(), "bookworm" | "trixie") {
                 problems.add("/source/release", "expected \"bookworm\" or \"trixie\"");
             }
-            if packages.len() > 2000 {
-                problems.add("/source/packages", "an image names at most 2000 packages");
+            if packages.len() > 900 {
+                problems.add("/source/packages", "an image names at most 900 packages");
             }
             for (index, package) in packages.iter().enumerate() {
                 // Debian Policy 5.6.1.

@@ -59,7 +59,8 @@ pub struct ImageCreate {
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
     pub source: ImageSource,
-    /// The lock of an earlier build: exactly these packages are used.
+    /// The lock of an earlier build: exactly its packages are used. One that was made for other packages than `source` asks
+    /// for is not used: they are resolved anew, and the image has a new lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
 }

@@ -49,7 +49,7 @@ pub struct MachineSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = Ipv4)]
     pub address: Option<String>,
-    /// cloud-init user data (cloud images), or a script that a built image runs once; base 64.
+    /// User data for cloud-init, base 64. Built images need the package `cloud-init` for it; the machine then boots cold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
     /// `warm`: resume from a booted template; `cold`: boot.

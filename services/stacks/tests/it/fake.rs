@@ -151,7 +151,9 @@ impl Fake {
                 world.faults.die = None;
                 world.faults.die_at = Some(now + calls);
             }
-            if *self.dead.borrow() || death == Some(Death::Before) || world.faults.die_at.is_some_and(|at| now >= at)
+            if *self.dead.borrow()
+                || death == Some(Death::Before)
+                || world.faults.die_at.is_some_and(|at| now >= at)
             {
                 None
             } else {
@@ -166,7 +168,11 @@ impl Fake {
         answer
     }
 
-    async fn mutate<T: Send>(&self, what: String, act: impl FnOnce(&mut World) -> Result<T> + Send) -> Result<T> {
+    async fn mutate<T: Send>(
+        &self,
+        what: String,
+        act: impl FnOnce(&mut World) -> Result<T> + Send,
+    ) -> Result<T> {
         let entry = what.clone();
         self.call(&entry, move |world| {
             world.mutations += 1;

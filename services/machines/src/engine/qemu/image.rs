@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hafen_base::{Error, Result};
 use hafen_client::wire::ImageSource;
-use hafen_images::{Base, BaseFile, Contents, Digest, Image, Recipe, RecipeFile};
+use hafen_images::{Base, BaseFile, Contents, Digest, Image, Recipe, RecipeFile, lock_fits};
 use hafen_qemu::guest;
 use hafen_qemu::template;
 
@@ -43,7 +43,17 @@ impl Parts {
         let image = match &request.source {
             ImageSource::Debian { .. } => {
                 let recipe = recipe(&request.source)?;
-                self.images.build(&recipe, request.lock.as_deref(), report).await
+                let lock = match request.lock.as_deref() {
+                    Some(lock) if !lock_fits(&recipe, lock).map_err(from_images)? => {
+                        report(
+                            "the packages asked for are not those of the lock: resolving anew".into(),
+                            None,
+                        );
+                        None
+                    }
+                    lock => lock,
+                };
+                self.images.build(&recipe, lock, report).await
             }
             ImageSource::Cloud { location, sha256, .. } => self.images.import(location, sha256, report).await,
         }
