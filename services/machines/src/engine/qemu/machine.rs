@@ -24,15 +24,17 @@ const SERIAL_LOG: u64 = 4 << 20;
 const MIB: u64 = 1 << 20;
 
 impl Parts {
-    /// The machine as its folder describes it.
-    pub async fn vm(&self, id: MachineId) -> Result<Vm> {
+    /// A machine to be looked at, ended or removed: found by its id, even where its image is gone.
+    pub fn vm(&self, id: MachineId) -> Result<Vm> {
         let folder = self.folder(id);
-        if !folder.exists() {
-            return Err(missing(id));
-        }
-        self.vm_of(&folder, &folder.config()?).await
+        if folder.exists() { self.bare(&folder, id) } else { Err(missing(id)) }
     }
 
+    fn bare(&self, folder: &Folder, id: MachineId) -> Result<Vm> {
+        Vm::at(&self.host, &folder.vm(), bare_spec(id)).map_err(from_qemu)
+    }
+
+    /// A machine to be started or changed: with everything that QEMU is told of it.
     pub async fn vm_of(&self, folder: &Folder, config: &MachineConfig) -> Result<Vm> {
         let spec = self.spec(folder, config).await?;
         Vm::at(&self.host, &folder.vm(), spec).map_err(from_qemu)
@@ -139,7 +141,7 @@ impl Parts {
 
     /// From what was last done and what the kernel says to what it is.
     async fn power(&self, folder: &Folder, config: &MachineConfig) -> Result<Power> {
-        let vm = self.vm_of(folder, config).await?;
+        let vm = self.bare(folder, config.id)?;
         let record = folder.power()?;
         let status = vm.status().await;
         // Every look cuts what a guest wrote to its console: nothing else bounds it.
@@ -185,7 +187,11 @@ impl Parts {
         if !folder.exists() {
             return Err(missing(id));
         }
-        let vm = self.vm_of(&folder, &folder.config()?).await?;
+        // Without its image nobody can tell whether an agent is inside: then the power button is all there is.
+        let vm = match self.vm_of(&folder, &folder.config()?).await {
+            Ok(vm) => vm,
+            Err(_) => self.bare(&folder, id)?,
+        };
         match folder.power()? {
             PowerRecord::Running { .. } => {
                 vm.shutdown(GRACE).await.map_err(from_qemu)?;
@@ -200,9 +206,7 @@ impl Parts {
         let folder = self.folder(id);
         let config = self.configs().get(&id).cloned();
         if folder.exists() {
-            // Found by its uuid, whatever its folder says.
-            let vm = Vm::at(&self.host, &folder.vm(), bare_spec(id)).map_err(from_qemu)?;
-            vm.delete().await.map_err(from_qemu)?;
+            self.bare(&folder, id)?.delete().await.map_err(from_qemu)?;
             let gone = folder.retire()?;
             sweep(gone).await?;
         }
@@ -221,8 +225,7 @@ impl Parts {
 
     /// Tells when a machine's process ends.
     pub fn watch_end(self: &Arc<Self>, id: MachineId) {
-        let folder = self.folder(id);
-        let Ok(vm) = Vm::at(&self.host, &folder.vm(), bare_spec(id)) else { return };
+        let Ok(vm) = self.vm(id) else { return };
         let notices = self.notices.clone();
         tokio::spawn(async move {
             match vm.wait_exit().await {

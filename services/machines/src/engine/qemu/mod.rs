@@ -207,11 +207,11 @@ impl Engine for Qemu {
     }
 
     async fn machine_serial(&self, id: MachineId, lines: usize) -> Result<Vec<String>> {
-        self.0.vm(id).await?.serial_tail(lines).map_err(from_qemu)
+        self.0.vm(id)?.serial_tail(lines).map_err(from_qemu)
     }
 
     async fn machine_console(&self, id: MachineId) -> Result<BoxDuplex> {
-        Ok(Box::new(self.0.vm(id).await?.console().await.map_err(from_qemu)?))
+        Ok(Box::new(self.0.vm(id)?.console().await.map_err(from_qemu)?))
     }
 
     async fn dial(&self, network: NetworkId, to: SocketAddrV4) -> Result<BoxDuplex> {
@@ -219,20 +219,20 @@ impl Engine for Qemu {
     }
 
     async fn snapshot_create(&self, id: MachineId, name: &str) -> Result<()> {
-        self.0.vm(id).await?.snapshot_create(name).await.map_err(from_qemu)
+        self.0.vm(id)?.snapshot_create(name).await.map_err(from_qemu)
     }
 
     async fn snapshot_list(&self, id: MachineId) -> Result<Vec<String>> {
-        let list = self.0.vm(id).await?.snapshot_list().await.map_err(from_qemu)?;
+        let list = self.0.vm(id)?.snapshot_list().await.map_err(from_qemu)?;
         Ok(list.into_iter().map(|snapshot| snapshot.name).collect())
     }
 
     async fn snapshot_restore(&self, id: MachineId, name: &str) -> Result<()> {
-        self.0.vm(id).await?.snapshot_restore(name).await.map_err(from_qemu)
+        self.0.vm(id)?.snapshot_restore(name).await.map_err(from_qemu)
     }
 
     async fn snapshot_delete(&self, id: MachineId, name: &str) -> Result<()> {
-        self.0.vm(id).await?.snapshot_delete(name).await.map_err(from_qemu)
+        self.0.vm(id)?.snapshot_delete(name).await.map_err(from_qemu)
     }
 
     async fn publish(&self, config: &PublicationConfig) -> Result<()> {
