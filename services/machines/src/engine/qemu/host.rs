@@ -143,13 +143,28 @@ pub async fn requirements(home: &Path, cache: &Path) -> Vec<Requirement> {
     for (name, folder) in [("way to HAFEN_HOME", home), ("way to HAFEN_CACHE", cache)] {
         let there = folder.ancestors().find(|one| one.exists()).unwrap_or(Path::new("/"));
         let checked = passable(there);
+        let fix = if checked.is_ok() {
+            ""
+        } else {
+            "chmod o+x FOLDER, or set HAFEN_HOME and HAFEN_CACHE elsewhere"
+        };
         list.push(Requirement {
             name: name.into(),
             ok: checked.is_ok(),
             detail: checked.err().map_or_else(|| "machines can reach it".into(), |error| error.to_string()),
-            fix: String::new(),
+            fix: fix.into(),
         });
     }
+    list.push(Requirement {
+        name: "control groups".into(),
+        // Machines run without; they are only bounded less.
+        ok: true,
+        detail: match hafen_qemu::cgroup::Parent::detect("hafen") {
+            Ok(_) => "memory, processor time and tasks of QEMU are bounded".into(),
+            Err(error) => error.to_string(),
+        },
+        fix: String::new(),
+    });
     let networks = hafen_netns::requirements();
     list.extend(networks.into_iter().map(|one| Requirement {
         name: one.name,
