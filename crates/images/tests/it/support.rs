@@ -142,6 +142,33 @@ impl Process {
     }
 }
 
+impl Process {
+    /// The first whole line of its output that has these words; then it is ended.
+    pub async fn says(mut self, words: &'static str) -> String {
+        let out = self.0.stdout.take().unwrap();
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            use std::io::BufRead;
+            for line in std::io::BufReader::new(out).lines() {
+                if sender.send(line.unwrap_or_default()).is_err() {
+                    return;
+                }
+            }
+        });
+        let (deadline, mut before) = (Instant::now() + PATIENCE, String::new());
+        loop {
+            match lines.try_recv() {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => before = before + &line + "\n",
+                Err(std::sync::mpsc::TryRecvError::Empty) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(why) => panic!("it never said {words:?} ({why}): {before}"),
+            }
+        }
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
