@@ -370,3 +370,25 @@ fn an_ordinary_user_has_the_same() {
     }
     platform.good(&["destroy", "--yes"]);
 }
+
+/// cloud-init in an image of the platform does what the user data say, and leaves name, keys and address to the agent.
+#[test]
+fn user_data_are_carried_out_by_cloud_init() {
+    let _turn = turn();
+    let platform = Platform::real();
+    let manifest = "project = \"hello\"\n[network.backend]\n[image.web]\ndistribution = \"debian\"\nrelease = \"trixie\"\n\
+                    packages = [\"cloud-init\"]\n[machine.web]\nimage = \"web\"\nnetwork = \"backend\"\n\
+                    user_data = { source = \"cloud.yaml\" }\n";
+    std::fs::write(platform.home.path().join("hafen.toml"), manifest).unwrap();
+    let data =
+        "#cloud-config\nhostname: another\nruncmd:\n  - [sh, -c, 'echo carried out > /var/tmp/user-data']\n";
+    std::fs::write(platform.home.path().join("cloud.yaml"), data).unwrap();
+    platform.good(&["apply", "--yes"]);
+    let name = platform.json(&["machine", "list"])["items"][0]["name"].as_str().unwrap().to_owned();
+    until("the user data are carried out", &platform, || {
+        let output = platform.run(&["ssh", &name, "--", "cat /var/tmp/user-data"]);
+        (text(&output.stdout) == "carried out\n").then_some(())
+    });
+    assert_eq!(ssh(&platform, &name, "hostname -f"), format!("{name}.hello.internal"));
+    platform.good(&["destroy", "--yes"]);
+}
