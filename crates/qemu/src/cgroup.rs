@@ -35,7 +35,9 @@ impl Limits {
         let code = if host.accelerator.kind == Kind::Tcg { 256 * MIB } else { 0 };
         Self {
             memory: spec.memory + spec.memory / 64 + code + 160 * MIB,
-            cpus: spec.cpus,
+            // One more than the guest has: QEMU's own threads (its loop, disks, a resume) work beside the processors, and
+            // would stop them, with their share of time used up, for most of each period.
+            cpus: spec.cpus + 1,
             // A thread per processor, up to 64 for disk I/O, and a few of QEMU's own.
             tasks: spec.cpus + 96,
         }

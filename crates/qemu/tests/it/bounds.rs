@@ -64,7 +64,7 @@ async fn a_machine_has_few_rights_and_fixed_limits() {
         };
         let limits = Limits::of(&host, &machine.vm.spec);
         assert_eq!(value(["memory.max", "memory.limit_in_bytes"]), limits.memory / 4096 * 4096);
-        assert_eq!(value(["cpu.max", "cpu.cfs_quota_us"]), 100_000);
+        assert_eq!(value(["cpu.max", "cpu.cfs_quota_us"]), 200_000);
         assert_eq!(value(["pids.max", "pids.max"]), u64::from(limits.tasks));
         machine.vm.clone().delete().await.unwrap();
         assert!(groups.iter().all(|group| !group.exists()), "the group goes with the machine");

@@ -94,7 +94,7 @@ impl Parts {
         self.spec(&folder, config).await?;
         Folder::create(&self.machines, config, &HostKey::generate(&*self.random)?)?;
         self.configs().insert(config.id, config.clone());
-        self.hosts_sync(config.network.id).await
+        Ok(())
     }
 
     pub async fn machine_configure(&self, config: &MachineConfig) -> Result<()> {

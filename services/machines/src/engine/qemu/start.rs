@@ -46,14 +46,19 @@ impl Parts {
         let (network, tap) = self.tap(config).await?;
         folder.power_write(&PowerRecord::Starting { network: network.clone(), boot_id: boot_id.clone() })?;
         let launch = self.launch(config, tap);
-        if config.firmware.is_some() {
-            self.boot_foreign(&folder, config, &key, &vm, launch).await?;
-        } else {
-            let facts = self.boot_own(&folder, config, &key, &vm, launch, &boot_id).await?;
-            if facts.boot_id != boot_id {
-                return Err(Error::unavailable(format!("{} did not take its identity", config.name)));
+        let boot = async {
+            if config.firmware.is_some() {
+                return self.boot_foreign(&folder, config, &key, &vm, launch).await;
             }
-        }
+            let facts = self.boot_own(&folder, config, &key, &vm, launch, &boot_id).await?;
+            if facts.boot_id == boot_id {
+                return Ok(());
+            }
+            Err(Error::unavailable(format!("{} did not take its identity", config.name)))
+        };
+        // Its name is needed once it runs, not before: both at once.
+        let (booted, named) = tokio::join!(boot, self.hosts_sync(config.network.id));
+        booted.and(named)?;
         let host_key = if config.firmware.is_some() { String::new() } else { key.fingerprint };
         let record = PowerRecord::Running { boot_id: boot_id.clone(), host_key: host_key.clone(), network };
         folder.power_write(&record)?;
