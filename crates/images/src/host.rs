@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use crate::{Error, Result, durable, run};
 
-/// What a host without any setting of its own uses.
-const DEBIAN: &str = "http://deb.debian.org/debian";
-const DEBIAN_SECURITY: &str = "http://deb.debian.org/debian-security";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,10 +35,11 @@ impl Mirror {
         let of = |security| {
             sources.iter().find(|source| source.security == security).map(|source| source.url.clone())
         };
-        Ok(Self {
-            main: of(false).unwrap_or_else(|| DEBIAN.to_owned()),
-            security: Some(of(true).unwrap_or_else(|| DEBIAN_SECURITY.to_owned())),
-        })
+        let main = of(false).ok_or_else(|| Error::Missing {
+            what: "a Debian mirror".into(),
+            mend: "name one in /etc/apt/sources.list, or set HAFEN_MIRROR to its URL".into(),
+        })?;
+        Ok(Self { main, security: of(true) })
     }
 }
 
@@ -210,25 +208,24 @@ fn missing_user(error: &Error) -> Error {
 mod tests {
     use super::*;
 
-    fn detect(files: &[(&str, &str)]) -> Mirror {
+    fn detect(files: &[(&str, &str)]) -> Result<Mirror> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sources.list.d")).unwrap();
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        Mirror::detect(None, dir.path()).unwrap()
+        Mirror::detect(None, dir.path())
     }
 
     #[test]
     fn the_mirror_is_the_hosts() {
-        let mirror = detect(&[]);
-        assert_eq!(mirror, Mirror { main: DEBIAN.into(), security: Some(DEBIAN_SECURITY.into()) });
+        assert!(matches!(detect(&[]), Err(Error::Missing { .. })));
         let list = "# deb http://no.example/debian trixie main\n\
             deb-src http://no.example/debian trixie main\n\
             deb https://tools.example/apt tools-bookworm main\n\
             deb [arch=amd64 signed-by=/x] http://a.example/debian/ bookworm main contrib\n\
             deb http://a.example/security bookworm-security main\n";
-        let mirror = detect(&[("sources.list", list)]);
+        let mirror = detect(&[("sources.list", list)]).unwrap();
         assert_eq!(mirror.main, "http://a.example/debian");
         assert_eq!(mirror.security.unwrap(), "http://a.example/security");
         let other = "Types: deb\nURIs: https://node.example/x\nSuites: nodistro\nComponents: main\n";
@@ -236,7 +233,8 @@ mod tests {
             Suites: trixie trixie-updates\nComponents: main\n\n\
             Types: deb\nURIs: https://b.example/sec\nSuites: trixie-security\nComponents: main\n\n\
             Enabled: no\nTypes: deb\nURIs: https://no.example/sec\nSuites: trixie\nComponents: main\n";
-        let mirror = detect(&[("sources.list.d/a.sources", other), ("sources.list.d/b.sources", debian)]);
+        let mirror =
+            detect(&[("sources.list.d/a.sources", other), ("sources.list.d/b.sources", debian)]).unwrap();
         assert_eq!(mirror.main, "https://b.example/debian");
         assert_eq!(mirror.security.unwrap(), "https://b.example/sec");
     }
@@ -252,7 +250,7 @@ mod tests {
             detect("http://m.example/d https://s.example").unwrap().security.unwrap(),
             "https://s.example"
         );
-        assert_eq!(detect(" ").unwrap().main, DEBIAN);
+        assert!(matches!(detect(" "), Err(Error::Missing { .. })));
         for bad in ["m.example", "ftp://m.example/d", "http://", "http://a b c", "http://x\"y"] {
             assert!(detect(bad).is_err(), "{bad}");
         }

@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_sound_network_is_accepted() {
         config().check().unwrap();
-        let egress = Egress::Allow(vec!["deb.debian.org:443".into(), "192.0.2.1:*".into()]);
+        let egress = Egress::Allow(vec!["mirror.example.org:443".into(), "192.0.2.1:*".into()]);
         Config { egress, ..config() }.check().unwrap();
     }
 

@@ -19,7 +19,7 @@ pub enum Egress {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({ "name": "backend", "egress": { "allow": ["deb.debian.org:443"] } }))]
+#[schema(example = json!({ "name": "backend", "egress": { "allow": ["mirror.example.org:443"] } }))]
 pub struct NetworkCreate {
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
