@@ -71,6 +71,40 @@ fn nothing_is_answered_without_the_token_but_health() {
     assert_eq!(body, "{\"status\":\"ok\"}");
 }
 
+/// Every number that the document bounds is refused outside of its bounds, and taken at them.
+#[test]
+fn numbers_are_taken_only_within_the_documented_bounds() {
+    let platform = Platform::start(&[]);
+    platform.manifest(1, "");
+    platform.good(&["apply", "--yes"]);
+    let token = token(&platform);
+    let (_, document) = send(&platform, "GET", "/api/v1/openapi.json", Some(&token));
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let parameters = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
+        let query = parameters.iter().filter(|one| one["in"] == "query");
+        for parameter in query {
+            let schema = &parameter["schema"];
+            let beyond =
+                [schema["minimum"].as_i64().map(|n| n - 1), schema["maximum"].as_i64().map(|n| n + 1)];
+            for value in beyond.into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                let path = path.replace("{project}", "hello").replace("{machine}", "web-1");
+                let (head, body) = send(&platform, "GET", &format!("{path}?{name}={value}"), Some(&token));
+                assert!(head.starts_with("HTTP/1.1 400"), "{path}?{name}={value}: {head} {body}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 20, "only {tried} bounds were found in the document");
+    for lines in [1, 5000] {
+        let path = format!("/api/v1/projects/hello/machines/web-1/serial?lines={lines}");
+        let (head, body) = send(&platform, "GET", &path, Some(&token));
+        assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
+    }
+}
+
 /// `schemathesis` (from `PyPI`) against the running platform with every check it has: no 500, no undocumented answer.
 #[test]
 fn schemathesis_finds_nothing() {

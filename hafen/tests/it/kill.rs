@@ -53,8 +53,11 @@ fn fifty_kills_lose_nothing() {
     let expected: Vec<String> = (1..=count).map(|index| format!("web-{index}")).collect();
     assert_eq!(names, expected);
     assert!(items.iter().all(|m| m["state"] == "started" && m["spec"]["memory"] == memory), "{machines}");
-    assert_eq!(platform.run(&["plan", "--detailed-exitcode"]).status.code(), Some(0));
-    assert_eq!(platform.run(&["drift"]).status.code(), Some(0));
+    for command in [&["plan", "--detailed-exitcode"][..], &["drift"]] {
+        let output = platform.run(command);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {told}");
+    }
     let running = platform.json(&["operation", "list"]);
     let running =
         running["items"].as_array().unwrap().iter().filter(|one| one["status"] == "running").count();

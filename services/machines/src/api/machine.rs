@@ -375,7 +375,10 @@ pub async fn serial(
     Path((project, machine)): Path<(String, String)>,
     Query(query): Query<SerialQuery>,
 ) -> ApiResult<Json<SerialLog>> {
-    let lines = query.lines.unwrap_or(100).clamp(1, 5000);
+    let lines = query.lines.unwrap_or(100);
+    if !(1..=5000).contains(&lines) {
+        return Err(Error::invalid_field("/lines", "1 to 5000 lines of the console are kept").into());
+    }
     let row = machines.machine_row(&project, &machine).await?;
     Ok(Json(SerialLog { lines: machines.machine_serial(&row, lines).await? }))
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use async_trait::async_trait;
-use hafen_base::Result;
+use hafen_base::{ErrorKind, Result};
 use hafen_client::wire::MachineState;
 use hafen_db::store_error;
 use hafen_work::{Next, Reconciler};
@@ -69,37 +69,40 @@ impl Reconciler for Publications {
             backends,
         };
         let outcome = parts.engine.publish(&config).await;
-        let (state, reason) = match &outcome {
-            Ok(()) => ("ready", String::new()),
-            Err(error) => ("failed", error.to_string()),
-        };
         let backends: Vec<String> = config.backends.iter().map(ToString::to_string).collect();
+        let (state, reason, generation, backends) = match &outcome {
+            Ok(()) => ("ready", String::new(), publication.generation, &backends),
+            // What may work later is tried again; what is published meanwhile goes on as it was.
+            Err(error) if error.kind() == ErrorKind::Unavailable && publication.state != "failed" => (
+                publication.state.as_str(),
+                error.to_string(),
+                row.observed_generation,
+                &publication.backends,
+            ),
+            Err(error) => ("failed", error.to_string(), publication.generation, &backends),
+        };
         let changed = state != publication.state
             || reason != publication.reason
-            || backends != publication.backends
-            || row.observed_generation != publication.generation;
+            || *backends != publication.backends
+            || row.observed_generation != generation;
         if changed {
             let mut tx = parts.db.write().await?;
-            store::publication::set_seen(
-                &mut tx,
-                publication.id,
-                publication.generation,
-                state,
-                &reason,
-                &backends,
-            )
-            .await?;
-            let (kind, message) = match &outcome {
-                Ok(()) => (
+            store::publication::set_seen(&mut tx, publication.id, generation, state, &reason, backends)
+                .await?;
+            let told = match &outcome {
+                Ok(()) => Some((
                     "publication.ready",
                     format!("{} leads to {} machines", publication.host, backends.len()),
-                ),
-                Err(error) => {
-                    ("publication.failed", format!("{} is not published: {error}", publication.host))
+                )),
+                Err(error) if state == "failed" => {
+                    Some(("publication.failed", format!("{} is not published: {error}", publication.host)))
                 }
+                Err(_) => None,
             };
-            let data = serde_json::json!({ "backends": backends });
-            self.0.event(&mut tx, &publication.project, kind, object, message, data).await?;
+            if let Some((kind, message)) = told {
+                let data = serde_json::json!({ "backends": backends });
+                self.0.event(&mut tx, &publication.project, kind, object, message, data).await?;
+            }
             tx.commit().await.map_err(store_error)?;
             parts.events.ring();
         }

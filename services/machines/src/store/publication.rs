@@ -85,9 +85,11 @@ pub async fn insert(tx: &mut Tx, publication: &Publication) -> Result<bool> {
     Ok(done.rows_affected() == 1)
 }
 
+/// It is ready again when the engine has carried it out.
 pub async fn set_wanted(tx: &mut Tx, id: PublicationId, group: &str, port: u16) -> Result<()> {
     sqlx::query(
-        "UPDATE publication SET group_name = $2, port = $3, wanted = 'present', generation = generation + 1 WHERE id = $1",
+        "UPDATE publication SET group_name = $2, port = $3, wanted = 'present', state = 'creating', \
+         generation = generation + 1 WHERE id = $1",
     )
     .bind(id.to_string())
     .bind(group)
