@@ -67,7 +67,7 @@ impl Vm {
         }
         let prepared = async {
             // An earlier attempt may have written to the disk.
-            self.disk_make(&template.disk(), disk::Format::Qcow2).await?;
+            template.disk_over(self.img(), &self.disk_path(), self.spec.disk).await?;
             let (start, inherit) = template.memory(&self.host).await?;
             self.give_away(launch.user)?;
             self.spawn(&start, launch, inherit).await

@@ -9,10 +9,11 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom};
+use std::io::{Seek, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom as Seeking};
@@ -25,7 +26,7 @@ use crate::capture::{self, Part};
 use crate::durable::{Lock, blocking};
 use crate::launch::Inherit;
 pub use crate::sweep::gc;
-use crate::{Boot, Error, Host, Kind, Net, Result, Spec, User, durable, guest, probe};
+use crate::{Boot, Error, Host, Kind, Net, Result, Spec, User, disk, durable, guest, probe};
 
 pub(crate) const META: &str = "template.json";
 /// In place of it in a directory that is no template any more, only ground under disks.
@@ -42,6 +43,8 @@ pub struct Template {
     /// Names the template; equal keys mean interchangeable snapshots.
     pub key: String,
     memory: Arc<Mutex<Option<Arc<OwnedFd>>>>,
+    /// An empty disk over its own, and how large it looks to a guest.
+    blank: Arc<OnceLock<(u64, Vec<u8>)>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -167,7 +170,12 @@ impl Template {
             let Some(text) = durable::read(&dir.join(META))? else { continue };
             let whole = serde_json::from_slice::<Meta>(&text).is_ok_and(|meta| meta.is_whole(&dir, key));
             if whole {
-                return Ok(Some(Self { dir, key: key.to_owned(), memory: Arc::default() }));
+                return Ok(Some(Self {
+                    dir,
+                    key: key.to_owned(),
+                    memory: Arc::default(),
+                    blank: Arc::default(),
+                }));
             }
         }
         Ok(None)
@@ -226,6 +234,25 @@ impl Template {
     #[must_use]
     pub fn disk(&self) -> PathBuf {
         self.dir.join(DISK)
+    }
+
+    /// Makes an empty disk over the template's. All of them have the same bytes: `qemu-img`, which takes a twentieth of a
+    /// resume to start, makes the first of a handle, and the others are written down as that one was.
+    pub(crate) async fn disk_over(&self, img: &Path, path: &Path, size: u64) -> Result<()> {
+        if let Some((_, blank)) = self.blank.get().filter(|(of, _)| *of == size) {
+            let new = disk::beside(path);
+            durable::remove_file(&new).map_err(|e| Error::io("remove", &new, e))?;
+            let write = || {
+                let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+                file.and_then(|mut file| file.write_all(blank)).map_err(|e| Error::io("write", &new, e))
+            };
+            return disk::finish(&new, path, write());
+        }
+        disk::overlay(img, &self.disk(), disk::Format::Qcow2, path, Some(size)).await?;
+        // Nobody but the caller could write to it yet.
+        let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
+        let _kept = self.blank.set((size, bytes));
+        Ok(())
     }
 
     /// What a resumed QEMU maps: the file itself, or a sealed copy where QEMU insists on
@@ -355,7 +382,7 @@ fn template_spec(spec: &Spec, key: &str) -> Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::os::unix::fs::FileExt;
 
     #[test]
@@ -364,7 +391,12 @@ mod tests {
         let ram = File::create(dir.path().join(RAM)).unwrap();
         ram.set_len(8 << 20).unwrap();
         ram.write_all_at(b"here", 5 << 20).unwrap();
-        let template = Template { dir: dir.path().into(), key: "k".into(), memory: Arc::default() };
+        let template = Template {
+            dir: dir.path().into(),
+            key: "k".into(),
+            memory: Arc::default(),
+            blank: Arc::default(),
+        };
         let mut copy = File::from(template.sealed().unwrap().try_clone().unwrap());
         let mut bytes = Vec::new();
         copy.seek(SeekFrom::Start(0)).unwrap();

@@ -156,10 +156,13 @@ impl State {
         }
         self.made += 1;
         let interface = format!("tap{}", self.made);
-        let fd = bridge::attach(&interface).await?;
-        self.taps.push(Tap { config: tap, interface });
-        self.pin().await?;
-        Ok(fd)
+        self.taps.push(Tap { config: tap, interface: interface.clone() });
+        // At once: a card that is not pinned yet gets nothing through.
+        let (attached, pinned) = tokio::join!(bridge::attach(&interface), self.pin());
+        if attached.is_err() {
+            self.taps.pop();
+        }
+        pinned.and(attached)
     }
 
     pub(super) async fn tap_delete(&mut self, machine: &str) -> Result<()> {
