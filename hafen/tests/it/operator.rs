@@ -25,6 +25,8 @@ fn the_owner_needs_no_token_and_is_named_in_events() {
     assert!(!mine.is_empty(), "{events}");
     assert!(mine.iter().all(|event| event["actor"]["kind"] == "local_operator"), "{events}");
     assert!(mine.iter().all(|event| event["actor"]["credential"] == "socket"), "{events}");
+    // The steps of an apply are theirs who asked for it.
+    assert!(mine.iter().any(|event| event["kind"] == "network.created"), "{events}");
     // What the platform does by itself is its own act.
     assert!(events["items"].as_array().unwrap().iter().any(|event| event["actor"]["kind"] == "platform"));
     let log = platform.log();
