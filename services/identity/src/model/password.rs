@@ -46,10 +46,16 @@ impl Password {
         let length = text.chars().count();
         let shortest = if second_factor { SHORTEST } else { SHORTEST_ALONE };
         if length < shortest {
-            return Err(Error::invalid_field(pointer, format!("a password has at least {shortest} characters; several words are easy to remember")));
+            return Err(Error::invalid_field(
+                pointer,
+                format!("a password has at least {shortest} characters; several words are easy to remember"),
+            ));
         }
         if length > LONGEST {
-            return Err(Error::invalid_field(pointer, format!("a password has at most {LONGEST} characters")));
+            return Err(Error::invalid_field(
+                pointer,
+                format!("a password has at most {LONGEST} characters"),
+            ));
         }
         if is_common(&text, context) {
             return Err(Error::invalid_field(
@@ -72,7 +78,9 @@ fn is_common(text: &str, context: &[&str]) -> bool {
     let mut words: Vec<String> = WORDS.iter().map(|word| (*word).to_owned()).collect();
     for text in context {
         let text = text.to_lowercase();
-        words.extend(text.split(|c: char| !c.is_alphanumeric()).map(letters).filter(|word| word.chars().count() >= 3));
+        words.extend(
+            text.split(|c: char| !c.is_alphanumeric()).map(letters).filter(|word| word.chars().count() >= 3),
+        );
         words.push(letters(&text));
     }
     // Digits either stand for letters or around words: both readings are tried.
@@ -129,7 +137,10 @@ fn is_made_of(text: &str, words: &[String]) -> bool {
 fn is_walk(text: &str) -> bool {
     // Every step between neighbours goes along a row, but for a few jumps between rows.
     let steps: Vec<(char, char)> = text.chars().zip(text.chars().skip(1)).collect();
-    let walked = steps.iter().filter(|(from, to)| from == to || WALKS.iter().any(|row| next_to(row, *from, *to))).count();
+    let walked = steps
+        .iter()
+        .filter(|(from, to)| from == to || WALKS.iter().any(|row| next_to(row, *from, *to)))
+        .count();
     steps.len() >= 2 && walked * 10 >= steps.len() * 8
 }
 
@@ -140,9 +151,8 @@ fn next_to(row: &str, from: char, to: char) -> bool {
 /// `abcabcabc`, `aaaaaaaa`, `Xy1!Xy1!`.
 fn is_repetition(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
-    (1..=chars.len() / 2).any(|unit| {
-        unit <= 6 && chars.iter().zip(chars.iter().skip(unit)).all(|(a, b)| a == b)
-    })
+    (1..=chars.len() / 2)
+        .any(|unit| unit <= 6 && chars.iter().zip(chars.iter().skip(unit)).all(|(a, b)| a == b))
 }
 
 /// What hashing costs.
@@ -161,7 +171,8 @@ impl Cost {
     pub const LOWEST: Self = Self { memory: 64, passes: 1 };
 
     fn hasher(self) -> Result<Argon2<'static>> {
-        let params = Params::new(self.memory, self.passes, 1, None).map_err(|e| Error::internal(e.to_string()))?;
+        let params =
+            Params::new(self.memory, self.passes, 1, None).map_err(|e| Error::internal(e.to_string()))?;
         Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
     }
 }
@@ -185,7 +196,8 @@ pub fn verify(password: &Password, phc: &str) -> bool {
     let text = password.normal();
     // A longer one cannot have been set, and must not cost more.
     text.chars().count() <= LONGEST
-        && PasswordHash::new(phc).is_ok_and(|hash| Argon2::default().verify_password(text.as_bytes(), &hash).is_ok())
+        && PasswordHash::new(phc)
+            .is_ok_and(|hash| Argon2::default().verify_password(text.as_bytes(), &hash).is_ok())
 }
 
 /// Whether `phc` was made at another cost than this, so that it is made anew at the next sign-in.
@@ -200,23 +212,60 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<()> {
-        Password::from(text.to_owned()).check("/password", true, &["alice.wonder@example.org", "Alice Wonder", "acme"])
+        Password::from(text.to_owned()).check(
+            "/password",
+            true,
+            &["alice.wonder@example.org", "Alice Wonder", "acme"],
+        )
     }
 
     #[test]
     fn what_is_taken_and_what_is_not() {
         let long = "ö".repeat(3) + &"correct pony cell lamp ".repeat(11);
         for good in [
-            "trombone kettle ", "mJ7#kfP2", "Fischers Fritz fischt frische Fische", "lampe tisch wolke zebra", "пароль-не-простой",
-            "correct pony cell lamp", "gravel nutmeg ohm", "🦀🦀 über den fluss", &long[..250],
+            "trombone kettle ",
+            "mJ7#kfP2",
+            "Fischers Fritz fischt frische Fische",
+            "lampe tisch wolke zebra",
+            "пароль-не-простой",
+            "correct pony cell lamp",
+            "gravel nutmeg ohm",
+            "🦀🦀 über den fluss",
+            &long[..250],
         ] {
             assert!(check(good).is_ok(), "{good:?}");
         }
         for bad in [
-            "", "short", "1234567", "12345678", "password", "Password1!", "P@ssw0rd2024", "passwort123", "qwertzuiop", "asdfghjkl1",
-            "aaaaaaaaaaaa", "abcabcabcabc", "Xy1!Xy1!Xy1!", "alice2024!", "AliceWonder1", "wonder-alice", "acme2026!", "hafen2026!",
-            "1qaz2wsx3edc", "20061999", "!!!!????", "sommer2026", "Willkommen01", "iloveyou!!", "q1w2e3r4t5", "adminadmin", "87654321",
-            "letmein!!", "acme-admin-2026", &"x1 ".repeat(200),
+            "",
+            "short",
+            "1234567",
+            "12345678",
+            "password",
+            "Password1!",
+            "P@ssw0rd2024",
+            "passwort123",
+            "qwertzuiop",
+            "asdfghjkl1",
+            "aaaaaaaaaaaa",
+            "abcabcabcabc",
+            "Xy1!Xy1!Xy1!",
+            "alice2024!",
+            "AliceWonder1",
+            "wonder-alice",
+            "acme2026!",
+            "hafen2026!",
+            "1qaz2wsx3edc",
+            "20061999",
+            "!!!!????",
+            "sommer2026",
+            "Willkommen01",
+            "iloveyou!!",
+            "q1w2e3r4t5",
+            "adminadmin",
+            "87654321",
+            "letmein!!",
+            "acme-admin-2026",
+            &"x1 ".repeat(200),
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
@@ -230,7 +279,10 @@ mod tests {
         let random = SeededRandom::new(1);
         let phc = hash(&Password::from("Zürich im Regen".to_owned()), Cost::LOWEST, &random).unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{phc}");
-        assert!(verify(&Password::from("Zu\u{308}rich im Regen".to_owned()), &phc), "composed or not is the same");
+        assert!(
+            verify(&Password::from("Zu\u{308}rich im Regen".to_owned()), &phc),
+            "composed or not is the same"
+        );
         assert!(!verify(&Password::from("Zurich im Regen".to_owned()), &phc));
         assert!(!verify(&Password::from("x".repeat(5000)), &phc));
         assert!(!verify(&Password::from("x".to_owned()), "nonsense"));

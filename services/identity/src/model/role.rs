@@ -45,7 +45,9 @@ impl FromStr for Scope {
             return Ok(Self::Organisation(id));
         }
         text.parse().map(Self::Team).map_err(|_| {
-            Error::invalid("a scope is the id of an organisation (org-…), of a team (team-…), or project/NAME")
+            Error::invalid(
+                "a scope is the id of an organisation (org-…), of a team (team-…), or project/NAME",
+            )
         })
     }
 }

@@ -81,12 +81,17 @@ impl fmt::Debug for Secret {
 }
 
 /// What is kept of a secret: 64 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Hash(String);
 
 impl Hash {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// As the store gives it back.
+    pub const fn stored(hex: String) -> Self {
+        Self(hex)
     }
 
     pub fn of(text: &str) -> Self {
@@ -158,7 +163,10 @@ fn base62(bytes: &[u8], width: usize) -> String {
 /// CRC-32 of IEEE 802.3: a checksum against typing errors and for scanners, no protection.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 },
+        )
     })
 }
 
@@ -189,7 +197,9 @@ mod tests {
             assert_eq!(recognise(&text[..58]), None);
             assert_eq!(recognise(&format!("{text}0")), None);
         }
-        for bad in ["", "hafen_", "hafen_pat_", "hafen_xyz_", "hafen_pat_ü", "Bearer", &"hafen_pat_é".repeat(20)] {
+        for bad in
+            ["", "hafen_", "hafen_pat_", "hafen_xyz_", "hafen_pat_ü", "Bearer", &"hafen_pat_é".repeat(20)]
+        {
             assert_eq!(recognise(bad), None, "{bad}");
         }
         assert_eq!(format!("{:?}", Secret::generate(Kind::Personal, &random)), "Secret(…)");

@@ -78,7 +78,9 @@ mod tests {
     #[test]
     fn delays_grow_and_end() {
         let now = Timestamp::from_micros(1_790_000_000_000_000);
-        let wait = |count, after| wait(Rule::Pair, Failures { count, last: now }, now.plus(Duration::from_secs(after)));
+        let wait = |count, after| {
+            wait(Rule::Pair, Failures { count, last: now }, now.plus(Duration::from_secs(after)))
+        };
         assert_eq!(wait(0, 0), None);
         assert_eq!(wait(4, 0), None);
         assert_eq!(wait(5, 0), Some(Duration::from_secs(1)));

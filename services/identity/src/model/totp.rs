@@ -57,7 +57,9 @@ impl TotpSecret {
 
     /// The line that a QR code holds.
     pub fn uri(&self, account: &str, organisation: &str) -> Zeroizing<String> {
-        let escape = |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20") };
+        let escape = |text: &str| -> String {
+            url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+        };
         Zeroizing::new(format!(
             "otpauth://totp/{issuer}:{account}?secret={secret}&issuer={issuer}&algorithm=SHA1&digits=6&period=30",
             issuer = escape(&format!("Hafen {organisation}")),
