@@ -26,9 +26,15 @@ pub const BODY_LIMIT: usize = 2 << 20;
 
 /// Puts the layers around a whole API: the outermost first. `open` are the paths answered without a token.
 pub fn finish(router: Router, token: BearerToken, open: &'static [&'static str]) -> Router {
-    router
-        .fallback(|| async { ApiError::from(hafen_base::Error::not_found("such path; see /api/docs")) })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn(move |request, next| auth::check(token.clone(), open, request, next)))
-        .layer(middleware::from_fn(problem::render))
+    let router = router
+        .fallback(|| async { ApiError::from(hafen_base::Error::not_found("such path; see /api/docs")) });
+    problems(
+        router
+            .layer(middleware::from_fn(move |request, next| auth::check(token.clone(), open, request, next))),
+    )
+}
+
+/// The layers of every answer without a check of credentials: for those who bring their own.
+pub fn problems(router: Router) -> Router {
+    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(middleware::from_fn(problem::render))
 }
