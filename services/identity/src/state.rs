@@ -72,7 +72,7 @@ impl Identity {
                 Error::invalid(format!("{:?} is not a URL as https://hafen.example.org", config.public_url))
             })?;
         let db = Db::open(&config.location, "identity", store::MIGRATIONS).await?;
-        let events = EventLog::new(db.clone(), Arc::clone(&config.clock));
+        let events = EventLog::new("identity", db.clone(), Arc::clone(&config.clock));
         let default = default_organisation(&db, &events, &*config.clock, &*config.random).await?;
         let dummy =
             hash(&Password::from("nobody has this password".to_owned()), config.cost, &*config.random)?;

@@ -25,6 +25,7 @@ impl<'c, E: sqlx::Executor<'c, Database = sqlx::Any>> Reads<'c> for E {}
 
 pub const MIGRATIONS: &[Migration] = &[
     hafen_work::MIGRATION,
+    hafen_work::ACTOR_MIGRATION,
     Migration {
         name: "20261124_identity",
         sql: "CREATE TABLE organisation (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL, second_factor BIGINT NOT NULL, session_hours BIGINT NOT NULL, idle_minutes BIGINT NOT NULL, created_at BIGINT NOT NULL, generation BIGINT NOT NULL);

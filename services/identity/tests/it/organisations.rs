@@ -220,7 +220,13 @@ async fn tenants_see_nothing_of_each_other() {
         for path in ["/teams", "/project-owners", "/service-accounts", "/roles", "/tokens"] {
             assert_eq!(world.get(path, &bravo.token).await.is(200)["items"], json!([]), "{name}: {path}");
         }
-        for (path, count) in [("/organisations", 1), ("/people", 1), ("/memberships", 1), ("/sessions", 1), ("/invitations", 1)] {
+        for (path, count) in [
+            ("/organisations", 1),
+            ("/people", 1),
+            ("/memberships", 1),
+            ("/sessions", 1),
+            ("/invitations", 1),
+        ] {
             let items = world.get(path, &bravo.token).await.is(200)["items"].clone();
             assert_eq!(items.as_array().unwrap().len(), count, "{name}: {path}");
         }

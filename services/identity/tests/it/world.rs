@@ -100,7 +100,7 @@ impl World {
         let router = router
             .layer(axum::middleware::from_fn(move |request, next| guard(checked.clone(), request, next)));
         let router = hafen_http::problems(router);
-        Self { identity, clock, router, database, _folder: folder }
+        Self { identity, clock, router, _database: database, _folder: folder }
     }
 
     pub async fn send(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> Answer {
