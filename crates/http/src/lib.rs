@@ -13,7 +13,7 @@ mod tags;
 pub use auth::BearerToken;
 pub use docs::docs_page;
 pub use extract::{Json, JsonBytes, Path, Query};
-pub use problem::{ApiError, ApiResult};
+pub use problem::{ApiError, ApiResult, Verbatim};
 pub use sse::event_stream;
 pub use tags::{IfMatch, LeaseNonce, RepeatKey, Tagged, etag};
 

@@ -36,6 +36,10 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Marks an error answer whose shape a protocol fixes (RFC 6749, a page for a person): it goes out as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Verbatim;
+
 static REQUEST: AtomicU64 = AtomicU64::new(1);
 
 /// Gives each request an id, logs failures of ours, and turns every error answer, the framework's own included, into a
@@ -55,7 +59,8 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
         }
     };
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    let verbatim = response.extensions_mut().remove::<Verbatim>().is_some();
+    if !verbatim && (status.is_client_error() || status.is_server_error()) {
         let error =
             response.extensions_mut().remove::<ApiError>().map_or_else(|| Arc::new(foreign(status)), |e| e.0);
         if error.kind() == ErrorKind::Internal {

@@ -25,6 +25,7 @@ mod api;
 mod app;
 mod check;
 pub mod model;
+mod oidc;
 mod reconcile;
 mod seal;
 mod state;

@@ -7,7 +7,7 @@ use hafen_base::{Error, Result};
 use hafen_work::{Next, Reconciler};
 
 use crate::Identity;
-use crate::store::{ceremony, credential};
+use crate::store::{ceremony, credential, openid};
 
 /// Writes down when credentials were used last.
 pub struct Uses(pub Identity);
@@ -83,7 +83,9 @@ impl Reconciler for Tidying {
         let mut tx = self.0.0.db.write().await?;
         ceremony::tidy(&mut tx, now).await?;
         credential::tidy(&mut tx, now).await?;
+        openid::tidy(&mut tx, now).await?;
         tx.commit().await.map_err(hafen_db::store_error)?;
+        self.0.keys_rotate().await?;
         hafen_work::Once::forget_old(&self.0.0.db, now).await?;
         Ok(Next::Done)
     }

@@ -76,7 +76,7 @@ impl Identity {
         let default = default_organisation(&db, &events, &*config.clock, &*config.random).await?;
         let dummy =
             hash(&Password::from("nobody has this password".to_owned()), config.cost, &*config.random)?;
-        Ok(Self(Arc::new(Parts {
+        let identity = Self(Arc::new(Parts {
             db,
             events,
             seal: Seal::open(&config.folder, &*config.random)?,
@@ -92,7 +92,9 @@ impl Identity {
             public_url,
             local_operator: config.local_operator,
             running: Mutex::new(false),
-        })))
+        }));
+        identity.keys_rotate().await?;
+        Ok(identity)
     }
 
     /// The log of what happened.

@@ -1,5 +1,6 @@
 //! The HTTP API of identity: handlers of a few lines, and their description. One file per group of resources.
 
+mod clients;
 mod memberships;
 mod organisations;
 mod people;
@@ -24,7 +25,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::model::caller::Caller;
 use crate::{Identity, Origin};
 
-/// Paths that are answered without a credential: signing in, and accepting an invitation.
+/// Paths that are answered without a credential of the API: signing in, accepting an invitation, and the OpenID provider, whose
+/// clients bring their own.
 pub const OPEN: &[&str] = &[
     "/api/v1/sign-in/password",
     "/api/v1/sign-in/second-factor",
@@ -33,6 +35,17 @@ pub const OPEN: &[&str] = &[
     "/api/v1/invitations/begin",
     "/api/v1/invitations/passkey",
     "/api/v1/invitations/accept",
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
+    "/oauth/jwks",
+    "/oauth/authorize",
+    "/oauth/sign-in",
+    "/oauth/device",
+    "/oauth/device-authorization",
+    "/oauth/token",
+    "/oauth/userinfo",
+    "/oauth/revoke",
+    "/oauth/introspect",
 ];
 
 impl Identity {
@@ -41,6 +54,8 @@ impl Identity {
     pub fn router(&self) -> OpenApiRouter {
         OpenApiRouter::new()
             .merge(organisations::routes())
+            .merge(clients::routes())
+            .merge(crate::oidc::routes())
             .merge(teams::routes())
             .merge(people::routes())
             .merge(service_accounts::routes())

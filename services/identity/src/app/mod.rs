@@ -1,5 +1,6 @@
 //! What the service does: rule, store, event, in one transaction. One file per resource.
 
+mod client;
 mod factors;
 mod invitation;
 mod membership;
@@ -14,6 +15,7 @@ mod session;
 mod sign_in;
 mod team;
 mod token;
+mod workload;
 
 use std::net::IpAddr;
 
@@ -33,12 +35,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    fn address_text(&self) -> String {
+    pub(crate) fn address_text(&self) -> String {
         self.address.map(|address| address.to_canonical().to_string()).unwrap_or_default()
     }
 
     /// A person who is about to be, or has just been, signed in.
-    fn actor(&self, person: &PersonRow, credential: &str) -> Actor {
+    pub(crate) fn actor(&self, person: &PersonRow, credential: &str) -> Actor {
         Actor {
             kind: ActorKind::Person,
             id: person.id.to_string(),

@@ -15,7 +15,7 @@ use crate::store::person::PersonRow;
 use crate::store::{ceremony, factor};
 
 /// What an attempt was counted under.
-pub(super) struct Admitted(Vec<(Rule, String)>);
+pub(crate) struct Admitted(Vec<(Rule, String)>);
 
 /// A second factor that was right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Identity {
     ///
     /// # Errors
     /// Too many, with how long to wait.
-    pub(super) async fn admit(
+    pub(crate) async fn admit(
         &self,
         account: &str,
         known_device: Option<&str>,
@@ -80,7 +80,7 @@ impl Identity {
     }
 
     /// The attempt was right: what counts for this person alone is forgotten, from the rest it is taken back.
-    pub(super) async fn forgive(&self, tx: &mut Tx, admitted: &Admitted) -> Result<()> {
+    pub(crate) async fn forgive(&self, tx: &mut Tx, admitted: &Admitted) -> Result<()> {
         for (rule, key) in &admitted.0 {
             match rule {
                 Rule::Pair | Rule::Device => ceremony::forget(tx, key).await?,

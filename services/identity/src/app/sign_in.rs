@@ -147,7 +147,7 @@ impl Identity {
     }
 
     /// Writes a refused sign-in down: whose account, never what was typed.
-    pub(super) async fn refused(&self, person: Option<&PersonRow>, why: &str) -> Result<()> {
+    pub(crate) async fn refused(&self, person: Option<&PersonRow>, why: &str) -> Result<()> {
         let object =
             person.map_or_else(|| "person/unknown".to_owned(), |person| format!("person/{}", person.id));
         let mut tx = self.0.db.write().await?;
@@ -158,7 +158,7 @@ impl Identity {
 
 impl Origin {
     /// Somebody who claims to be a person and has not shown it.
-    pub(super) fn unknown(&self, claimed: Option<&PersonRow>) -> Actor {
+    pub(crate) fn unknown(&self, claimed: Option<&PersonRow>) -> Actor {
         Actor {
             id: "unknown".into(),
             name: "unknown".into(),

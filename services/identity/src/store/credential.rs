@@ -307,3 +307,10 @@ pub async fn tidy(tx: &mut Tx, now: Timestamp) -> Result<()> {
         .map_err(store_error)?;
     Ok(())
 }
+
+/// By its id alone: for what holds the id already.
+pub async fn by_id<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<CredentialRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM credential WHERE id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(db).await.map_err(store_error)?;
+    row.as_ref().map(read).transpose()
+}

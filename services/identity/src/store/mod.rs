@@ -7,11 +7,13 @@ pub mod credential;
 pub mod factor;
 pub mod invitation;
 pub mod membership;
+pub mod openid;
 pub mod organisation;
 pub mod person;
 pub mod project;
 pub mod service_account;
 pub mod team;
+pub mod workload;
 
 use std::str::FromStr;
 
@@ -55,6 +57,22 @@ CREATE TABLE ceremony (hash TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT N
 CREATE INDEX ceremony_expiry ON ceremony (expires_at);
 CREATE TABLE throttle (key TEXT PRIMARY KEY, failures BIGINT NOT NULL, last_at BIGINT NOT NULL);
 CREATE INDEX throttle_last ON throttle (last_at);
+",
+    },
+    Migration {
+        name: "20261125_openid",
+        sql: "CREATE TABLE signing_key (kid TEXT PRIMARY KEY, sealed TEXT NOT NULL, public TEXT NOT NULL, signs_from BIGINT NOT NULL, shown_until BIGINT NOT NULL);
+CREATE TABLE oauth_client (id TEXT PRIMARY KEY, organisation TEXT NOT NULL, name TEXT NOT NULL, secret TEXT NOT NULL, redirect_uris TEXT NOT NULL, created_at BIGINT NOT NULL);
+CREATE INDEX oauth_client_organisation ON oauth_client (organisation, id);
+CREATE TABLE oauth_grant (hash TEXT PRIMARY KEY, client TEXT NOT NULL, subject TEXT NOT NULL, redirect_uri TEXT NOT NULL, challenge TEXT NOT NULL, nonce TEXT NOT NULL, scope TEXT NOT NULL, factors TEXT NOT NULL, authenticated_at BIGINT NOT NULL, status TEXT NOT NULL, session TEXT NOT NULL, user_code TEXT NOT NULL, polled_at BIGINT NOT NULL, expires_at BIGINT NOT NULL);
+CREATE INDEX oauth_grant_user_code ON oauth_grant (user_code) WHERE user_code <> '';
+CREATE INDEX oauth_grant_expiry ON oauth_grant (expires_at);
+CREATE TABLE oauth_refresh (hash TEXT PRIMARY KEY, session TEXT NOT NULL, client TEXT NOT NULL, scope TEXT NOT NULL, used BIGINT NOT NULL, expires_at BIGINT NOT NULL);
+CREATE INDEX oauth_refresh_expiry ON oauth_refresh (expires_at);
+CREATE TABLE workload_trust (id TEXT PRIMARY KEY, organisation TEXT NOT NULL, name TEXT NOT NULL, issuer TEXT NOT NULL, audience TEXT NOT NULL, jwks TEXT NOT NULL, claims TEXT NOT NULL, scopes TEXT NOT NULL, projects TEXT NOT NULL, role TEXT NOT NULL, scope TEXT NOT NULL, created_at BIGINT NOT NULL, generation BIGINT NOT NULL, UNIQUE (organisation, name));
+CREATE INDEX workload_trust_issuer ON workload_trust (issuer);
+CREATE TABLE used_jwt (hash TEXT PRIMARY KEY, expires_at BIGINT NOT NULL);
+CREATE INDEX used_jwt_expiry ON used_jwt (expires_at);
 ",
     },
 ];
