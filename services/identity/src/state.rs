@@ -123,6 +123,7 @@ impl Identity {
             runner(Arc::new(reconcile::Ends(self.clone()))),
             runner(Arc::new(reconcile::Tidying(self.clone()))),
         );
+        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 }
 

@@ -7,10 +7,13 @@
     reason = "tests: a panic is a failed test"
 )]
 
+mod authlib;
+mod openid;
 mod organisations;
 mod passkeys;
 mod sessions;
 mod sign_in;
 mod throttle;
 mod tokens;
+mod workload;
 mod world;

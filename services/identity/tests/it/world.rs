@@ -75,6 +75,15 @@ async fn guard(identity: Identity, mut request: Request, next: Next) -> Response
     }
 }
 
+/// The routes with the check of credentials before them, as the platform puts it.
+pub fn served(identity: &Identity) -> Router {
+    let checked = identity.clone();
+    let (router, _) = identity.router().split_for_parts();
+    let router =
+        router.layer(axum::middleware::from_fn(move |request, next| guard(checked.clone(), request, next)));
+    hafen_http::problems(router)
+}
+
 impl World {
     pub async fn open(database: TestDb) -> Self {
         Self::with_cost(database, Cost::LOWEST).await
@@ -94,12 +103,7 @@ impl World {
         })
         .await
         .unwrap();
-        let checked = identity.clone();
-        let (router, _) = identity.router().split_for_parts();
-        // The layers of the platform but for its own token, which every request here brings in another header.
-        let router = router
-            .layer(axum::middleware::from_fn(move |request, next| guard(checked.clone(), request, next)));
-        let router = hafen_http::problems(router);
+        let router = served(&identity);
         Self { identity, clock, router, _database: database, _folder: folder }
     }
 
@@ -134,6 +138,26 @@ impl World {
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         Answer { status: parts.status, body, headers: parts.headers }
+    }
+
+    /// A form to the OpenID provider, as a browser or client sends it.
+    pub async fn form(&self, path: &str, cookie: &str, pairs: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let request = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("cookie", cookie)
+            .header("sec-fetch-site", "same-origin");
+        self.raw(request.body(Body::from(body)).unwrap()).await
+    }
+
+    pub async fn page(&self, path: &str, cookie: &str) -> Answer {
+        let request = Request::builder()
+            .uri(path)
+            .header("cookie", cookie)
+            .header("accept-language", "de-DE,de;q=0.9,en;q=0.5");
+        self.raw(request.body(Body::empty()).unwrap()).await
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {
