@@ -38,6 +38,8 @@ pub enum ErrorKind {
     UnsupportedMediaType,
     /// 422: well formed, and refused by a quota.
     Quota,
+    /// 429: too often; the message says how long to wait.
+    TooMany,
     /// 500
     Internal,
     /// 503: try again.
@@ -61,6 +63,7 @@ impl ErrorKind {
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Quota => 422,
+            Self::TooMany => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
             Self::NoSpace => 507,
@@ -81,6 +84,7 @@ impl ErrorKind {
             413 => Self::TooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::Quota,
+            429 => Self::TooMany,
             503 => Self::Unavailable,
             507 => Self::NoSpace,
             _ => Self::Internal,
@@ -101,6 +105,7 @@ impl ErrorKind {
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Quota => "quota_exceeded",
+            Self::TooMany => "too_many_requests",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
             Self::NoSpace => "no_space",
@@ -279,7 +284,7 @@ mod tests {
 
     #[test]
     fn kinds_and_statuses_agree() {
-        for status in [400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 422, 500, 503, 507] {
+        for status in [400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 422, 429, 500, 503, 507] {
             assert_eq!(ErrorKind::from_status(status).status(), status);
         }
     }

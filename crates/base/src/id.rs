@@ -93,6 +93,25 @@ typed_id!(EventId, "ev");
 typed_id!(
     /// A port of a cluster published on the host.
     PublicationId, "pub");
+typed_id!(
+    /// A person.
+    UserId, "u");
+typed_id!(
+    /// An organisation: a tenant.
+    OrganisationId, "org");
+typed_id!(TeamId, "team");
+typed_id!(ServiceAccountId, "sa");
+typed_id!(
+    /// A personal or service token.
+    TokenId, "tok");
+typed_id!(
+    /// A sign-in that lasts.
+    SessionId, "ses");
+typed_id!(
+    /// A role that somebody holds somewhere.
+    MembershipId, "mem");
+typed_id!(InvitationId, "inv");
+typed_id!(PasskeyId, "pk");
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ pub use auth::{Access, Admitted, Asked, Gate, Peer};
 pub use calls::{Call, CallLog, CallOutcome};
 pub use docs::docs_page;
 pub use extract::{Json, JsonBytes, Path, Query};
-pub use problem::{ApiError, ApiResult};
+pub use problem::{ApiError, ApiResult, Verbatim};
 pub use sse::event_stream;
 pub use tags::{IfMatch, LeaseNonce, RepeatKey, Tagged, etag};
 
@@ -45,9 +45,13 @@ pub fn finish(router: Router, access: Access, open: &'static [&'static str]) -> 
 
 /// As `finish`, behind an edge that decides for itself.
 pub fn finish_behind(router: Router, edge: Edge) -> Router {
-    router
+    let router = router
         .fallback(|| async { ApiError::from(hafen_base::Error::not_found("such path; see /api/docs")) })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn(move |request, next| auth::check(edge.clone(), request, next)))
-        .layer(middleware::from_fn(problem::render))
+        .layer(middleware::from_fn(move |request, next| auth::check(edge.clone(), request, next)));
+    problems(router)
+}
+
+/// The layers of every answer without a check of credentials: for those who bring their own.
+pub fn problems(router: Router) -> Router {
+    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(middleware::from_fn(problem::render))
 }

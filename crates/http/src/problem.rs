@@ -40,6 +40,10 @@ impl IntoResponse for ApiError {
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(pub String);
 
+/// Marks an error answer whose shape a protocol fixes (RFC 6749, a page for a person): it goes out as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Verbatim;
+
 static REQUEST: AtomicU64 = AtomicU64::new(1);
 /// Of this process: the id of a request is unique for good.
 static LIFE: LazyLock<String> = LazyLock::new(|| {
@@ -66,7 +70,8 @@ pub(crate) async fn render(mut request: Request, next: Next) -> Response {
         }
     };
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    let verbatim = response.extensions_mut().remove::<Verbatim>().is_some();
+    if !verbatim && (status.is_client_error() || status.is_server_error()) {
         let error =
             response.extensions_mut().remove::<ApiError>().map_or_else(|| Arc::new(foreign(status)), |e| e.0);
         if error.kind() == ErrorKind::Internal {

@@ -4,17 +4,23 @@
 //! They hold no rules: a service validates what it receives; this is only the shape.
 
 pub mod common;
+pub mod identity;
 pub mod image;
 pub mod machine;
 pub mod network;
+pub mod oauth;
 pub mod operation;
 pub mod project;
+pub mod sign_in;
 pub mod stack;
 
 pub use common::*;
+pub use identity::*;
 pub use image::*;
 pub use machine::*;
 pub use network::*;
+pub use oauth::*;
 pub use operation::*;
 pub use project::*;
+pub use sign_in::*;
 pub use stack::*;
