@@ -153,7 +153,12 @@ impl Home {
 
     /// Removes the socket that an earlier life left behind.
     pub fn socket_remove(&self) -> Result<()> {
-        let path = self.socket();
+        self.forget("api.sock")
+    }
+
+    /// Removes a file; one that is not there is fine.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(file_error(&path, error)),
             _ => Ok(()),

@@ -1,6 +1,7 @@
 //! `hafen`: the platform (`serve`) and its command line, in one binary.
 
 mod cli;
+mod gate;
 mod home;
 mod output;
 mod problems;

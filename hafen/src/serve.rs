@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,7 +15,8 @@ use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
 use hafen_client::wire::Status;
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
-use hafen_http::{Access, Json, Peer};
+use hafen_http::{Access, Edge, Json, Peer};
+use hafen_identity::{Cost, Identity, IdentityConfig};
 use hafen_machines::ca::SshCa;
 use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
@@ -29,6 +30,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::cli::HOLDER;
+use crate::gate::PlatformGate;
 use crate::home::{Endpoint, Home, cache_folder};
 
 /// What runs the machines.
@@ -45,6 +47,10 @@ pub struct ServeArgs {
     /// Address to listen at; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:4750", env = "HAFEN_LISTEN")]
     pub listen: SocketAddr,
+    /// As people reach the platform, such as `https://hafen.example.org`; passkeys are bound to it. This host and port
+    /// unless given.
+    #[arg(long, env = "HAFEN_PUBLIC_URL")]
+    pub public_url: Option<String>,
     /// Ask for the token at the socket in `HAFEN_HOME` too, where otherwise the user who owns it is known by the kernel's word.
     #[arg(long)]
     pub no_local_operator: bool,
@@ -78,14 +84,16 @@ impl utoipa::Modify for Security {
     }
 }
 
-/// Paths answered without a token.
-const OPEN: &[&str] = &["/health"];
+/// Paths answered to anybody.
+static OPEN: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| hafen_identity::OPEN.iter().copied().chain(["/health"]).collect());
 
 /// The services' routes and their document, for `serve` and for the committed document.
-pub fn api(machines: &Machines, stacks: &Stacks) -> (Router, utoipa::openapi::OpenApi) {
+pub fn api(machines: &Machines, stacks: &Stacks, identity: &Identity) -> (Router, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(hafen_machines::api::router(machines.clone()))
         .merge(stacks.router())
+        .merge(identity.router())
         .split_for_parts()
 }
 
@@ -120,6 +128,21 @@ async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dy
     }
 }
 
+fn location(args: &ServeArgs, home: &Home) -> Location {
+    match &args.database {
+        Some(url) => Location::Postgres(url.clone()),
+        None => Location::Sqlite(home.folder().to_owned()),
+    }
+}
+
+/// While nobody owns the platform, whoever can read this file may become its first owner, once.
+async fn invite(identity: &Identity, home: &Home) -> Result<()> {
+    match identity.bootstrap_invitation().await? {
+        Some(secret) => home.write("invitation", &format!("{}\n", secret.expose())),
+        None => home.forget("invitation"),
+    }
+}
+
 /// Opens both services over one home.
 async fn services(
     args: &ServeArgs,
@@ -127,10 +150,7 @@ async fn services(
     token: &Token,
     health: &Health,
 ) -> Result<(Machines, Stacks, Arc<dyn Engine>)> {
-    let location = match &args.database {
-        Some(url) => Location::Postgres(url.clone()),
-        None => Location::Sqlite(home.folder().to_owned()),
-    };
+    let location = location(args, home);
     let ca = Arc::new(SshCa::open(&home.path("ca"), &SystemRandom)?);
     let engine = engine(args, home, &ca).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -145,7 +165,7 @@ async fn services(
     .await?;
     // The stacks service speaks to the machines service as any client would, only without a network between.
     let (router, _document) = hafen_machines::api::router(machines.clone()).split_for_parts();
-    let router = hafen_http::finish(router, Access::token(token.expose()), OPEN);
+    let router = hafen_http::finish(router, Access::token(token.expose()), &[]);
     let client = Client::new(Arc::new(RouterTransport::new(router, None)), token.clone());
     let stacks = Stacks::open(StacksConfig {
         location,
@@ -180,7 +200,22 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let url = format!("http://{address}");
 
-    let (router, document) = api(&machines, &stacks);
+    let operator = rustix::process::geteuid().as_raw();
+    let public_url =
+        args.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", address.port()));
+    let identity = Identity::open(IdentityConfig {
+        location: location(&args, &home),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        health: health.clone(),
+        folder: home.path("identity"),
+        public_url,
+        cost: Cost::STANDARD,
+        local_operator: Some(operator),
+    })
+    .await?;
+    invite(&identity, &home).await?;
+    let (router, document) = api(&machines, &stacks, &identity);
     let status = {
         let (health, url, engine, started_at) =
             (health.clone(), url.clone(), Arc::clone(&engine), SystemClock.now());
@@ -220,15 +255,15 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let access = Access::token(token.expose());
     home.socket_remove()?;
     let socket = if args.no_local_operator { None } else { home.listen()? };
-    let access =
-        if socket.is_some() { access.and_operator(rustix::process::geteuid().as_raw()) } else { access };
-    let app = hafen_http::finish(router, access, OPEN);
+    let access = if socket.is_some() { access.and_operator(operator) } else { access };
+    let gate = PlatformGate::new(access, operator, identity.clone(), Arc::new(SystemClock))?;
+    let app = hafen_http::finish_behind(router, Edge { gate: Arc::new(gate), calls: None, open: &OPEN });
 
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn({
-        let (machines, stacks) = (machines.clone(), stacks.clone());
+        let (machines, stacks, identity) = (machines.clone(), stacks.clone(), identity.clone());
         async move {
-            tokio::join!(machines.run(stopped.clone()), stacks.run(stopped));
+            tokio::join!(machines.run(stopped.clone()), stacks.run(stopped.clone()), identity.run(stopped));
         }
     });
     home.endpoint_write(&Endpoint {

@@ -1,0 +1,168 @@
+//! The authorisation table: every endpoint, the action it is, and how far it reaches. What stands not here is refused; a
+//! test holds it against the API document.
+
+/// How far an endpoint reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The project in its path: roles at the project, at the team that owns it, and at the organisation count.
+    Project,
+    /// The caller's organisation: roles held there count, and the service shows nothing of another.
+    Organisation,
+    /// All tenants: only for those who answer for the platform.
+    Platform,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint {
+    pub method: &'static str,
+    pub route: &'static str,
+    pub action: &'static str,
+    pub reach: Reach,
+}
+
+const fn project(method: &'static str, route: &'static str, action: &'static str) -> Endpoint {
+    Endpoint { method, route, action, reach: Reach::Project }
+}
+
+const fn organisation(method: &'static str, route: &'static str, action: &'static str) -> Endpoint {
+    Endpoint { method, route, action, reach: Reach::Organisation }
+}
+
+const fn platform(method: &'static str, route: &'static str, action: &'static str) -> Endpoint {
+    Endpoint { method, route, action, reach: Reach::Platform }
+}
+
+/// Machines and stacks.
+const PROJECTS: &[Endpoint] = &[
+    platform("GET", "/api/v1/projects", "project.read"),
+    project("GET", "/api/v1/projects/{project}", "project.read"),
+    project("PUT", "/api/v1/projects/{project}", "project.write"),
+    project("DELETE", "/api/v1/projects/{project}", "project.delete"),
+    project("GET", "/api/v1/projects/{project}/networks", "network.read"),
+    project("POST", "/api/v1/projects/{project}/networks", "network.write"),
+    project("GET", "/api/v1/projects/{project}/networks/{network}", "network.read"),
+    project("PATCH", "/api/v1/projects/{project}/networks/{network}", "network.write"),
+    project("DELETE", "/api/v1/projects/{project}/networks/{network}", "network.delete"),
+    project("GET", "/api/v1/projects/{project}/images", "image.read"),
+    project("POST", "/api/v1/projects/{project}/images", "image.write"),
+    project("GET", "/api/v1/projects/{project}/images/{image}", "image.read"),
+    project("DELETE", "/api/v1/projects/{project}/images/{image}", "image.delete"),
+    project("POST", "/api/v1/projects/{project}/images/{image}/verify", "image.write"),
+    platform("POST", "/api/v1/images/gc", "image.gc"),
+    project("GET", "/api/v1/projects/{project}/machines", "machine.read"),
+    project("POST", "/api/v1/projects/{project}/machines", "machine.write"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}", "machine.read"),
+    project("PUT", "/api/v1/projects/{project}/machines/{machine}", "machine.write"),
+    project("PATCH", "/api/v1/projects/{project}/machines/{machine}", "machine.write"),
+    project("DELETE", "/api/v1/projects/{project}/machines/{machine}", "machine.delete"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/wait", "machine.read"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/instances", "machine.read"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/serial", "machine.read"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/console", "machine.reach"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/dial", "machine.reach"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/lease", "machine.write"),
+    project("DELETE", "/api/v1/projects/{project}/machines/{machine}/lease", "machine.write"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/start", "machine.run"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/stop", "machine.run"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/restart", "machine.run"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/resize", "machine.write"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/rebuild", "machine.rebuild"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/snapshots", "snapshot.read"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/snapshots", "snapshot.write"),
+    project("DELETE", "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}", "snapshot.write"),
+    project(
+        "POST",
+        "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}/restore",
+        "machine.rebuild",
+    ),
+    project("GET", "/api/v1/projects/{project}/publications", "publication.read"),
+    project("GET", "/api/v1/projects/{project}/publications/{publication}", "publication.read"),
+    project("PUT", "/api/v1/projects/{project}/publications/{publication}", "publication.write"),
+    project("DELETE", "/api/v1/projects/{project}/publications/{publication}", "publication.write"),
+    project("POST", "/api/v1/projects/{project}/ssh-certificates", "access.connect"),
+    project("POST", "/api/v1/projects/{project}/plans", "stack.plan"),
+    project("GET", "/api/v1/projects/{project}/applies", "stack.read"),
+    project("POST", "/api/v1/projects/{project}/applies", "stack.apply"),
+    project("GET", "/api/v1/projects/{project}/applies/{apply}", "stack.read"),
+    project("POST", "/api/v1/projects/{project}/applies/{apply}/cancel", "stack.apply"),
+    project("GET", "/api/v1/projects/{project}/applies/{apply}/wait", "stack.read"),
+    project("GET", "/api/v1/projects/{project}/stack", "stack.read"),
+    project("GET", "/api/v1/projects/{project}/drift", "stack.read"),
+    platform("GET", "/api/v1/operations", "operation.read"),
+    platform("GET", "/api/v1/operations/{operation}", "operation.read"),
+    platform("GET", "/api/v1/operations/{operation}/wait", "operation.read"),
+    platform("POST", "/api/v1/operations/{operation}/cancel", "operation.cancel"),
+    platform("GET", "/api/v1/events", "event.read"),
+];
+
+/// Identity. What a caller may do to others there is decided once more by the service, which sees whom it is about.
+const IDENTITY: &[Endpoint] = &[
+    organisation("GET", "/api/v1/whoami", "account.self"),
+    organisation("GET", "/api/v1/me/passkeys", "account.self"),
+    organisation("POST", "/api/v1/me/passkeys", "account.self"),
+    organisation("POST", "/api/v1/me/passkeys/options", "account.self"),
+    organisation("DELETE", "/api/v1/me/passkeys/{passkey}", "account.self"),
+    organisation("POST", "/api/v1/me/password", "account.self"),
+    organisation("POST", "/api/v1/me/recovery-codes", "account.self"),
+    organisation("POST", "/api/v1/me/totp", "account.self"),
+    organisation("POST", "/api/v1/me/totp/confirm", "account.self"),
+    organisation("POST", "/api/v1/step-up", "account.self"),
+    organisation("GET", "/api/v1/sessions", "account.self"),
+    organisation("POST", "/api/v1/sessions/end-others", "account.self"),
+    organisation("DELETE", "/api/v1/sessions/{session}", "account.self"),
+    organisation("GET", "/api/v1/tokens", "account.self"),
+    organisation("POST", "/api/v1/tokens", "account.self"),
+    organisation("GET", "/api/v1/tokens/{token}", "account.self"),
+    organisation("DELETE", "/api/v1/tokens/{token}", "account.self"),
+    organisation("POST", "/api/v1/tokens/{token}/rotate", "account.self"),
+    organisation("GET", "/api/v1/organisations", "people.read"),
+    platform("POST", "/api/v1/organisations", "organisation.write"),
+    organisation("GET", "/api/v1/organisations/{organisation}", "people.read"),
+    organisation("PATCH", "/api/v1/organisations/{organisation}", "organisation.write"),
+    organisation("GET", "/api/v1/people", "people.read"),
+    organisation("GET", "/api/v1/people/{person}", "people.read"),
+    organisation("PATCH", "/api/v1/people/{person}", "people.write"),
+    organisation("POST", "/api/v1/people/{person}/reset", "people.write"),
+    organisation("GET", "/api/v1/invitations", "people.read"),
+    organisation("POST", "/api/v1/invitations", "people.write"),
+    organisation("DELETE", "/api/v1/invitations/{invitation}", "people.write"),
+    organisation("GET", "/api/v1/memberships", "people.read"),
+    organisation("POST", "/api/v1/memberships", "team.write"),
+    organisation("DELETE", "/api/v1/memberships/{membership}", "team.write"),
+    organisation("GET", "/api/v1/teams", "people.read"),
+    organisation("POST", "/api/v1/teams", "team.write"),
+    organisation("GET", "/api/v1/teams/{team}", "people.read"),
+    organisation("PATCH", "/api/v1/teams/{team}", "team.write"),
+    organisation("DELETE", "/api/v1/teams/{team}", "team.write"),
+    organisation("GET", "/api/v1/project-owners", "people.read"),
+    organisation("GET", "/api/v1/project-owners/{project}", "people.read"),
+    organisation("PUT", "/api/v1/project-owners/{project}", "team.write"),
+    organisation("DELETE", "/api/v1/project-owners/{project}", "team.write"),
+    organisation("GET", "/api/v1/roles", "people.read"),
+    organisation("PUT", "/api/v1/roles/{role}", "organisation.write"),
+    organisation("DELETE", "/api/v1/roles/{role}", "organisation.write"),
+    organisation("GET", "/api/v1/service-accounts", "people.read"),
+    organisation("POST", "/api/v1/service-accounts", "token.write"),
+    organisation("GET", "/api/v1/service-accounts/{account}", "people.read"),
+    organisation("PATCH", "/api/v1/service-accounts/{account}", "token.write"),
+    organisation("GET", "/api/v1/oauth-clients", "people.read"),
+    organisation("POST", "/api/v1/oauth-clients", "organisation.write"),
+    organisation("DELETE", "/api/v1/oauth-clients/{client}", "organisation.write"),
+    organisation("GET", "/api/v1/workload-identities", "people.read"),
+    organisation("POST", "/api/v1/workload-identities", "token.write"),
+    organisation("GET", "/api/v1/workload-identities/{workload}", "people.read"),
+    organisation("DELETE", "/api/v1/workload-identities/{workload}", "token.write"),
+];
+
+/// The platform itself.
+const PLATFORM: &[Endpoint] = &[
+    platform("GET", "/api/v1/status", "platform.read"),
+    organisation("GET", "/api/v1/openapi.json", "account.self"),
+    organisation("GET", "/api/docs", "account.self"),
+];
+
+/// All of it.
+pub fn all() -> impl Iterator<Item = &'static Endpoint> {
+    [PROJECTS, IDENTITY, PLATFORM].into_iter().flatten()
+}

@@ -1,0 +1,173 @@
+//! The gate of the whole platform: who asks (identity), what that is an act of (the table), and whether the policy permits
+//! it. Services behind it decide only what a policy on endpoints cannot see.
+
+pub mod endpoints;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hafen_base::{Actor, ActorKind, Clock, Error, ErrorKind, Result};
+use hafen_http::{Access, Admitted, Asked, Gate, Peer};
+use hafen_identity::{Caller, Identity, Presented};
+use hafen_policy::{Answer, Policy, Who};
+use http::Extensions;
+
+use endpoints::{Endpoint, Reach};
+
+/// Everything it decides from.
+pub struct PlatformGate {
+    /// The token of this home and the user who owns it.
+    access: Access,
+    operator: u32,
+    identity: Identity,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    table: HashMap<&'static str, Vec<&'static Endpoint>>,
+}
+
+impl PlatformGate {
+    /// # Errors
+    /// Internal when the policy does not hold together.
+    pub fn new(access: Access, operator: u32, identity: Identity, clock: Arc<dyn Clock>) -> Result<Self> {
+        let policy = Policy::new(&[]).map_err(Error::internal)?;
+        let mut table: HashMap<&'static str, Vec<&'static Endpoint>> = HashMap::new();
+        for endpoint in endpoints::all() {
+            table.entry(endpoint.route).or_default().push(endpoint);
+        }
+        Ok(Self { access, operator, identity, policy, clock, table })
+    }
+
+    async fn caller(&self, asked: &Asked<'_>) -> Result<Caller> {
+        if let Some(actor) = self.access.who(asked.bearer, asked.peer) {
+            let mut caller = self.identity.authenticate(Presented::LocalPeer { uid: self.operator }).await?;
+            caller.actor = Actor { organisation: caller.actor.organisation, ..actor };
+            return Ok(caller);
+        }
+        let Some(bearer) = asked.bearer else {
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "send a token as `Authorization: Bearer …`, or sign in; on the platform's host its owner needs none",
+            ));
+        };
+        let mut caller = self.identity.authenticate(Presented::Bearer(bearer)).await?;
+        caller.actor.address = asked.peer.and_then(Peer::address);
+        Ok(caller)
+    }
+
+    /// What is asked, if the table knows it. A route with other methods only is left to the router, which answers 405.
+    fn endpoint(&self, asked: &Asked<'_>) -> Result<Option<&'static Endpoint>> {
+        let Some(route) = asked.route else { return Ok(None) };
+        let Some(rows) = self.table.get(route) else {
+            tracing::error!(
+                route,
+                "this endpoint does not stand in the authorisation table: nobody may use it"
+            );
+            return Err(Error::new(ErrorKind::Forbidden, "nobody may use this endpoint"));
+        };
+        let method = if asked.method == http::Method::HEAD { "GET" } else { asked.method.as_str() };
+        Ok(rows.iter().find(|row| row.method == method).copied())
+    }
+
+    async fn decide(&self, caller: &Caller, endpoint: &Endpoint, path: &str) -> Result<()> {
+        let now = self.clock.now();
+        let who = |roles| Who {
+            kind: caller.actor.kind,
+            id: &caller.actor.id,
+            roles,
+            scopes: caller.scopes.as_deref(),
+            strong: caller.strong,
+            stepped_up: caller.stepped_up(now),
+        };
+        let organisation = caller.organisation.to_string();
+        let (roles, place) = match endpoint.reach {
+            Reach::Project => {
+                let project = part(endpoint.route, path, "{project}").unwrap_or_default();
+                // Handlers decode paths; the gate must not take an encoded name for another project than they do.
+                if hafen_base::check_label("project", project).is_err() {
+                    return Err(Error::not_found(format!("project {project:?}")));
+                }
+                let owner = self.identity.project_owner(project).await?;
+                (caller.project_roles(project, &owner), project)
+            }
+            Reach::Organisation => (caller.organisation_roles(), organisation.as_str()),
+            Reach::Platform => {
+                let roles = if caller.platform { caller.organisation_roles() } else { Vec::new() };
+                (roles, organisation.as_str())
+            }
+        };
+        let answer = self.policy.decide(who(&roles), endpoint.action, place);
+        if answer.allowed {
+            return Ok(());
+        }
+        // Who may not look there is not told that there is something.
+        let may_look = self.policy.decide(who(&roles), "project.read", place).allowed;
+        if endpoint.reach == Reach::Project && !may_look && caller.strong {
+            return Err(Error::not_found(format!("project {place:?}")));
+        }
+        Err(refusal(endpoint, &answer))
+    }
+}
+
+/// The text that stands in a path where the route has `name`.
+fn part<'a>(route: &str, path: &'a str, name: &str) -> Option<&'a str> {
+    route.split('/').zip(path.split('/')).find_map(|(wanted, found)| (wanted == name).then_some(found))
+}
+
+fn refusal(endpoint: &Endpoint, answer: &Answer) -> Error {
+    let action = endpoint.action;
+    if answer.rules.iter().any(|rule| rule == "danger-asks-again") {
+        return Error::new(
+            ErrorKind::Forbidden,
+            "prove your second factor again for this: POST /api/v1/step-up, then repeat the request",
+        )
+        .with_code("step_up_required");
+    }
+    let tells = answer.tells.join(" ");
+    Error::new(ErrorKind::Forbidden, format!("{action} is not permitted. {tells}"))
+}
+
+#[async_trait]
+impl Gate for PlatformGate {
+    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
+        // One service calls another for whoever it acts for; what that may was decided when it was asked for.
+        if asked.peer.is_none() {
+            return self.access.admit(asked).await;
+        }
+        let caller = self.caller(&asked).await?;
+        match self.endpoint(&asked)? {
+            Some(endpoint) => self.decide(&caller, endpoint, asked.path).await?,
+            None if caller.actor.kind == ActorKind::LocalOperator => {}
+            None => return Err(Error::not_found("such path; see /api/docs")),
+        }
+        let actor = caller.actor.clone();
+        let mut extensions = Extensions::new();
+        extensions.insert(caller);
+        Ok(Admitted { actor, extensions })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn actions_exist_and_rows_are_single() {
+        let mut seen = BTreeSet::new();
+        for row in endpoints::all() {
+            assert!(hafen_policy::find(row.action).is_some(), "{row:?}");
+            assert!(seen.insert((row.route, row.method)), "{row:?} stands twice");
+            assert_eq!(row.reach == Reach::Project, row.route.contains("/projects/{project}"), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_found_by_place() {
+        let route = "/api/v1/projects/{project}/machines/{machine}";
+        assert_eq!(part(route, "/api/v1/projects/hello/machines/web-1", "{project}"), Some("hello"));
+        assert_eq!(part(route, "/api/v1/projects/hello/machines/web-1", "{machine}"), Some("web-1"));
+        assert_eq!(part("/api/v1/projects", "/api/v1/projects", "{project}"), None);
+    }
+}
