@@ -6,6 +6,7 @@
 //! ends with 1 when a figure misses its limit.
 
 mod boot;
+mod identity;
 mod large;
 mod peer;
 mod platform;
@@ -32,6 +33,8 @@ enum What {
     Large,
     /// From create to the SSH banner; beside a plain QEMU.
     Boot,
+    /// Sign-ins and the check of a token; beside the password hash alone.
+    Identity,
 }
 
 /// Measure Hafen.
@@ -89,7 +92,7 @@ async fn run(args: Args) -> Result<bool> {
     };
     let host = Host::look(&context.scratch)?;
     host.print();
-    let all = [What::Scale, What::Requests, What::Large, What::Boot];
+    let all = [What::Scale, What::Requests, What::Large, What::Boot, What::Identity];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -98,6 +101,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Requests => requests::measure(&context).await?,
             What::Large => large::measure(&context).await?,
             What::Boot => boot::measure(&context).await?,
+            What::Identity => identity::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

@@ -29,10 +29,13 @@ pub struct Cache {
     /// Raised by every change of what somebody may do.
     generation: AtomicU64,
     entries: RwLock<HashMap<Hash, Arc<Entry>>>,
-    owners: RwLock<HashMap<String, (u64, Timestamp, Option<Owner>)>>,
+    owners: RwLock<HashMap<String, Owned>>,
     /// Uses that wait to be written: credential to when.
     uses: Mutex<HashMap<String, Timestamp>>,
 }
+
+/// Who owns a project: as of which generation, read when, and what was found.
+type Owned = (u64, Timestamp, Option<Owner>);
 
 struct Entry {
     generation: u64,

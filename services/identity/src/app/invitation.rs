@@ -119,7 +119,7 @@ impl Identity {
         let mut tx = self.0.db.write().await?;
         let scope = self.scope(&mut tx, organisation, &body.scope).await?;
         self.role(&mut tx, organisation, &body.role).await?;
-        self.must_grant(caller, organisation, &scope, &body.role)?;
+        Self::must_grant(caller, organisation, &scope, &body.role)?;
         if [OWNER, MAINTAINER].contains(&body.role.as_str()) && scope == Scope::Organisation(organisation) {
             caller.must_have_stepped_up(self.0.now())?;
         }

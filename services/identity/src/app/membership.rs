@@ -14,12 +14,7 @@ use crate::store::{membership, person, project, service_account, team};
 
 impl Identity {
     /// Roles of the caller that count for handing out roles at a scope: those at the organisation, and at the scope itself.
-    fn granting_roles<'a>(
-        &self,
-        caller: &'a Caller,
-        organisation: OrganisationId,
-        scope: &Scope,
-    ) -> Vec<&'a str> {
+    fn granting_roles<'a>(caller: &'a Caller, organisation: OrganisationId, scope: &Scope) -> Vec<&'a str> {
         if caller.platform && organisation != caller.organisation {
             return vec![OWNER];
         }
@@ -32,13 +27,12 @@ impl Identity {
     }
 
     pub(super) fn must_grant(
-        &self,
         caller: &Caller,
         organisation: OrganisationId,
         scope: &Scope,
         role: &str,
     ) -> Result<()> {
-        if may_grant(&self.granting_roles(caller, organisation, scope), role) {
+        if may_grant(&Self::granting_roles(caller, organisation, scope), role) {
             return Ok(());
         }
         Err(Error::new(
@@ -102,7 +96,7 @@ impl Identity {
             ));
         };
         self.role(tx, organisation, &body.role).await?;
-        self.must_grant(caller, organisation, &scope, &body.role)?;
+        Self::must_grant(caller, organisation, &scope, &body.role)?;
         if let Some(before) = membership::at(&mut **tx, &subject, &scope.to_string()).await? {
             // To put another in its place is to take it.
             self.must_take(tx, caller, organisation, &before, Some(&body.role)).await?;
@@ -137,7 +131,7 @@ impl Identity {
         next: Option<&str>,
     ) -> Result<()> {
         let scope: Scope = held.scope.parse()?;
-        self.must_grant(caller, organisation, &scope, &held.role)?;
+        Self::must_grant(caller, organisation, &scope, &held.role)?;
         if held.role == OWNER
             && scope == Scope::Organisation(organisation)
             && next != Some(OWNER)
@@ -191,7 +185,7 @@ impl Identity {
             return Err(Error::conflict(format!("the role {name:?} is built in; take another name"))
                 .with_code("name_taken"));
         }
-        self.must_own(caller, organisation)?;
+        Self::must_own(caller, organisation)?;
         let permissions = check_words("/permissions", Some(body.permissions), 200)?.unwrap_or_default();
         let title = check_title("/title", body.title.as_deref().unwrap_or(name), 1)?;
         let mut tx = self.0.db.write().await?;
@@ -215,7 +209,7 @@ impl Identity {
         let mut tx = self.0.db.write().await?;
         let found = membership::role_find(&mut *tx, organisation, name).await?;
         found.ok_or_else(|| Error::not_found(format!("role {name:?}")))?;
-        self.must_own(caller, organisation)?;
+        Self::must_own(caller, organisation)?;
         membership::role_delete(&mut tx, organisation, name).await?;
         self.0.record(&mut tx, "role.deleted", format!("role/{name}"), name.to_owned(), json!({})).await?;
         self.0.commit_rights(tx).await
@@ -229,8 +223,8 @@ impl Identity {
         membership::role_find(self.0.db.reader(), organisation, name).await
     }
 
-    fn must_own(&self, caller: &Caller, organisation: OrganisationId) -> Result<()> {
-        if self.granting_roles(caller, organisation, &Scope::Organisation(organisation)).contains(&OWNER) {
+    fn must_own(caller: &Caller, organisation: OrganisationId) -> Result<()> {
+        if Self::granting_roles(caller, organisation, &Scope::Organisation(organisation)).contains(&OWNER) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Forbidden, "only an owner of the organisation may do this"))

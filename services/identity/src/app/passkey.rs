@@ -218,7 +218,8 @@ impl Identity {
         }
         let left = factor::names(&mut tx, person).await?;
         let has = |name: &str| left.iter().any(|factor| factor == name);
-        if !has("passkey") && !(has("password") && has("totp")) {
+        let enough = has("passkey") || has("password") && has("totp");
+        if !enough {
             return Err(Error::conflict("this is the only way you can sign in: add another first")
                 .with_code("last_factor"));
         }

@@ -54,7 +54,7 @@ impl Identity {
         let mut tx = self.0.db.write().await?;
         let scope = self.scope(&mut tx, organisation, &body.scope).await?;
         self.role(&mut tx, organisation, &body.role).await?;
-        self.must_grant(caller, organisation, &scope, &body.role)?;
+        Self::must_grant(caller, organisation, &scope, &body.role)?;
         caller.must_have_stepped_up(self.0.now())?;
         let now = self.0.now();
         let id = TokenId::generate(now, &*self.0.random).to_string().replacen("tok-", "wi-", 1);

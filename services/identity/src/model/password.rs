@@ -91,15 +91,13 @@ fn is_common(text: &str, context: &[&str]) -> bool {
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| match c {
-            '0' => 'o',
+            '0' | 'ö' => 'o',
             '1' | '!' | '|' => 'i',
             '3' | '€' => 'e',
-            '4' | '@' => 'a',
+            '4' | '@' | 'ä' => 'a',
             '5' | '$' => 's',
             '7' => 't',
             '8' => 'b',
-            'ä' => 'a',
-            'ö' => 'o',
             'ü' => 'u',
             c => c,
         })

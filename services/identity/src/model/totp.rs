@@ -32,6 +32,26 @@ impl TotpSecret {
         Self(Zeroizing::new(bytes))
     }
 
+    /// As `base32` wrote it.
+    pub fn from_base32(text: &str) -> Option<Self> {
+        let mut bytes = Vec::new();
+        let (mut word, mut bits) = (0_u32, 0_u32);
+        for c in text.bytes() {
+            let digit = match c {
+                b'A'..=b'Z' => c - b'A',
+                b'2'..=b'7' => c - b'2' + 26,
+                _ => return None,
+            };
+            word = word << 5 | u32::from(digit);
+            bits += 5;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push(u8::try_from(word >> bits & 255).ok()?);
+            }
+        }
+        Some(Self::from_bytes(bytes))
+    }
+
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -118,6 +138,7 @@ mod tests {
         }
         assert_eq!(*rfc().base32(), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
         assert_eq!(*TotpSecret::from_bytes(b"fo".to_vec()).base32(), "MZXQ");
+        assert_eq!(TotpSecret::from_base32(&rfc().base32()).unwrap().expose(), rfc().expose());
     }
 
     #[test]

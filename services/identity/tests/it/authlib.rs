@@ -1,4 +1,4 @@
-//! An independent client (Authlib, from PyPI) completes each flow against a real listener, and checks what it gets itself.
+//! An independent client (Authlib, from `PyPI`) completes each flow against a real listener, and checks what it gets itself.
 
 use std::path::PathBuf;
 use std::process::Command;

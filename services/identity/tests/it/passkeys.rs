@@ -33,11 +33,11 @@ impl Device {
         let mut options = options.public_key;
         let selection = options.authenticator_selection.as_mut().unwrap();
         assert!(selection.require_resident_key, "discoverable");
-        assert_eq!(serde_json::to_value(&selection.user_verification).unwrap(), "required");
+        assert_eq!(serde_json::to_value(selection.user_verification).unwrap(), "required");
         selection.require_resident_key = false;
-        let handle: Vec<u8> = options.user.id.clone().into();
+        let handle: Vec<u8> = options.user.id.clone();
         let made = self.soft.perform_register(self.origin.clone(), options, 1000).unwrap();
-        self.known = Some((made.raw_id.clone().into(), handle));
+        self.known = Some((made.raw_id.clone(), handle));
         serde_json::to_value(made).unwrap()
     }
 
@@ -52,7 +52,7 @@ impl Device {
             options.user_verification = serde_json::from_value(json!("discouraged")).unwrap();
         }
         let mut proven = self.soft.perform_auth(self.origin.clone(), options, 1000).unwrap();
-        proven.response.user_handle = Some(handle.into());
+        proven.response.user_handle = Some(handle);
         serde_json::to_value(proven).unwrap()
     }
 }

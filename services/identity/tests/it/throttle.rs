@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::world::{PASSWORD, World};
 
-fn body(login: &str, password: &str, device: Option<&str>) -> Option<Value> {
-    Some(json!({ "login": login, "password": password, "device": device }))
+fn body(login: &str, password: &str, device: Option<&str>) -> Value {
+    json!({ "login": login, "password": password, "device": device })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn one_who_guesses_is_slowed_and_the_owner_is_not() {
                         "POST",
                         "/sign-in/password",
                         "",
-                        body(&login, password, device.as_deref()),
+                        Some(body(&login, password, device.as_deref())),
                     )
                     .await
             }
@@ -56,7 +56,9 @@ async fn guessing_from_everywhere_slows_strangers_for_a_minute_at_most_and_the_o
     let owner = world.owner().await;
     for round in 0..60 {
         let from = format!("10.{round}.0.1:1");
-        world.send_from(&from, "POST", "/sign-in/password", "", body(&owner.login, "wrong", None)).await;
+        world
+            .send_from(&from, "POST", "/sign-in/password", "", Some(body(&owner.login, "wrong", None)))
+            .await;
     }
     let fresh = |device: Option<String>| {
         let (world, login) = (&world, owner.login.clone());
@@ -67,7 +69,7 @@ async fn guessing_from_everywhere_slows_strangers_for_a_minute_at_most_and_the_o
                     "POST",
                     "/sign-in/password",
                     "",
-                    body(&login, PASSWORD, device.as_deref()),
+                    Some(body(&login, PASSWORD, device.as_deref())),
                 )
                 .await
         }
@@ -90,7 +92,7 @@ async fn many_guesses_at_once_are_counted_before_they_are_looked_at() {
                 "POST",
                 "/sign-in/password",
                 "",
-                body(&owner.login, "wrong", None),
+                Some(body(&owner.login, "wrong", None)),
             )
         });
         let answers = futures::future::join_all(guesses).await;
@@ -109,7 +111,7 @@ async fn accounts_that_are_not_there_are_slowed_alike() {
             "POST",
             "/sign-in/password",
             "",
-            body("nobody@example.org", "wrong", None),
+            Some(body("nobody@example.org", "wrong", None)),
         )
     };
     for _ in 0..5 {

@@ -193,11 +193,7 @@ async fn forged_and_foreign_tokens_are_refused_each_with_a_reason() {
             "kid unknown",
             issuer.sign("ec", &good).replacen(
                 head.split('.').next().unwrap(),
-                &raw(&json!({ "alg": "ES256", "kid": "x" }), &json!({}), "")
-                    .split('.')
-                    .next()
-                    .unwrap()
-                    .to_owned(),
+                raw(&json!({ "alg": "ES256", "kid": "x" }), &json!({}), "").split('.').next().unwrap(),
                 1,
             ),
             "not one of this issuer's",
