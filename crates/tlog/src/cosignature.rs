@@ -34,7 +34,9 @@ impl Cosigned {
     pub fn of(note: &Note, witnesses: &[VerifierKey]) -> Result<Vec<Self>, NoteError> {
         let mut found = Vec::new();
         for line in &note.signatures {
-            let known = witnesses.iter().find(|key| key.is_witness() && key.id() == line.id && key.name() == line.name);
+            let known = witnesses
+                .iter()
+                .find(|key| key.is_witness() && key.id() == line.id && key.name() == line.name);
             let Some(key) = known else { continue };
             let time = line.signature.first_chunk::<8>().map(|time| u64::from_be_bytes(*time));
             match time {

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 
-
-use crate::{Checkpoint, Hash, Manifest, Note, Tile, VerifierKey, WIDTH, bundle_read, empty_root, leaf_hash, node_hash, root_of_leaves};
+use crate::{
+    Checkpoint, Hash, Manifest, Note, Tile, VerifierKey, WIDTH, bundle_read, empty_root, leaf_hash,
+    node_hash, root_of_leaves,
+};
 
 /// Where the files of an export are.
 pub trait Files {
@@ -84,7 +86,7 @@ impl Check<'_> {
     fn checkpoint(&mut self, key: &VerifierKey) -> Option<Checkpoint> {
         const PATH: &str = "checkpoint";
         let bytes = self.read(PATH)?;
-        let checked = Note::parse(&bytes).and_then(|note| note.verify([key]).map(|_| note.text.clone()));
+        let checked = Note::parse(&bytes).and_then(|note| note.verify(&[key]).map(|_| note.text.clone()));
         let text = match checked {
             Ok(text) => text,
             Err(error) => {
@@ -144,7 +146,9 @@ impl Check<'_> {
                 for (at, _) in stored.iter().zip(computed).enumerate().filter(|(_, (a, b))| a != b) {
                     let entry = first + at as u64;
                     let (entry, what) = match tile.level {
-                        Some(0) => (Some(entry), format!("its hash of entry {entry} is not that of the entry")),
+                        Some(0) => {
+                            (Some(entry), format!("its hash of entry {entry} is not that of the entry"))
+                        }
                         _ => (None, format!("its hash {at} is not that of the tile below")),
                     };
                     self.fault(&path, entry, what);
@@ -160,7 +164,7 @@ impl Check<'_> {
             return false;
         }
         let Some(bytes) = self.read(PATH) else { return true };
-        let checked = Note::parse(&bytes).and_then(|note| note.verify([key]).map(|_| note.text.clone()));
+        let checked = Note::parse(&bytes).and_then(|note| note.verify(&[key]).map(|_| note.text.clone()));
         let manifest = match checked.map(|text| text.parse::<Manifest>()) {
             Ok(Ok(manifest)) => manifest,
             Ok(Err(error)) => {
@@ -175,7 +179,11 @@ impl Check<'_> {
         for path in manifest.paths().map(ToOwned::to_owned).collect::<Vec<_>>() {
             let Some(bytes) = self.read(&path) else { continue };
             if manifest.fits(&path, &bytes) == Some(false) {
-                self.fault(&path, None, "it is not the file that was exported (its hash differs from the manifest's)");
+                self.fault(
+                    &path,
+                    None,
+                    "it is not the file that was exported (its hash differs from the manifest's)",
+                );
             }
         }
         true

@@ -114,7 +114,8 @@ impl FromStr for VerifierKey {
             return Err(NoteError::Key("only Ed25519 is known"));
         };
         let key: [u8; 32] = key.try_into().map_err(|_| NoteError::Key("the key has 32 bytes"))?;
-        let key = VerifyingKey::from_bytes(&key).map_err(|_| NoteError::Key("the key is no point of the curve"))?;
+        let key =
+            VerifyingKey::from_bytes(&key).map_err(|_| NoteError::Key("the key is no point of the curve"))?;
         let key = Self::new(name, kind, key)?;
         if format!("{:08x}", u32::from_be_bytes(key.id)) == id {
             Ok(key)
@@ -222,7 +223,8 @@ impl Note {
         let whole = std::str::from_utf8(bytes).map_err(|_| NoteError::Malformed("it is not UTF-8"))?;
         check_text(whole)?;
         // The last empty line: the text may hold others.
-        let at = whole.rfind("\n\n").ok_or(NoteError::Malformed("no empty line stands before the signatures"))?;
+        let at =
+            whole.rfind("\n\n").ok_or(NoteError::Malformed("no empty line stands before the signatures"))?;
         let (text, rest) = whole.split_at(at + 1);
         let lines = rest.trim_start_matches('\n').strip_suffix('\n').unwrap_or("");
         if lines.is_empty() {
@@ -239,13 +241,10 @@ impl Note {
     ///
     /// # Errors
     /// When a signature by a known key does not fit, or none is by a known key.
-    pub fn verify<'k>(
-        &self,
-        keys: impl IntoIterator<Item = &'k VerifierKey> + Clone,
-    ) -> Result<Vec<&'k VerifierKey>, NoteError> {
+    pub fn verify<'k>(&self, keys: &[&'k VerifierKey]) -> Result<Vec<&'k VerifierKey>, NoteError> {
         let mut found: Vec<&VerifierKey> = Vec::new();
         for line in &self.signatures {
-            let known = keys.clone().into_iter().find(|key| key.id == line.id && key.name == line.name);
+            let known = keys.iter().copied().find(|key| key.id == line.id && key.name == line.name);
             let Some(key) = known else { continue };
             if !key.fits(&self.text, &line.signature) {
                 return Err(NoteError::Signature(key.name.clone()));

@@ -41,14 +41,16 @@ impl FromStr for ProofFile {
         if lines.next() != Some(HEADER) {
             return Err(format!("it does not begin with {HEADER}"));
         }
-        let extra = lines.next().and_then(|line| line.strip_prefix("extra ")).ok_or("the line `extra` is missing")?;
+        let extra =
+            lines.next().and_then(|line| line.strip_prefix("extra ")).ok_or("the line `extra` is missing")?;
         let record = STANDARD.decode(extra).map_err(|_| "`extra` is not base64")?;
         let index = lines
             .next()
             .and_then(|line| line.strip_prefix("index "))
             .and_then(decimal)
             .ok_or("the line `index` is missing, or no number")?;
-        let path = lines.map(str::parse).collect::<Result<Vec<Hash>, _>>().map_err(|error| error.to_string())?;
+        let path =
+            lines.map(str::parse).collect::<Result<Vec<Hash>, _>>().map_err(|error| error.to_string())?;
         if path.len() > MOST_HASHES {
             return Err(format!("a path has at most {MOST_HASHES} hashes"));
         }
@@ -63,8 +65,9 @@ impl ProofFile {
     /// # Errors
     /// Says in words what does not hold.
     pub fn verify(&self, key: &VerifierKey) -> Result<Checkpoint, String> {
-        self.checkpoint.verify([key]).map_err(|error| format!("the checkpoint: {error}"))?;
-        let checkpoint: Checkpoint = self.checkpoint.text.parse().map_err(|error| format!("the checkpoint: {error}"))?;
+        self.checkpoint.verify(&[key]).map_err(|error| format!("the checkpoint: {error}"))?;
+        let checkpoint: Checkpoint =
+            self.checkpoint.text.parse().map_err(|error| format!("the checkpoint: {error}"))?;
         if checkpoint.origin != key.name() {
             return Err(format!("the checkpoint is of {:?}, the key of {:?}", checkpoint.origin, key.name()));
         }

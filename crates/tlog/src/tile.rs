@@ -111,7 +111,10 @@ impl Tile {
     /// Whether the tree of `size` leaves holds all of this tile.
     pub fn is_in(&self, size: u64) -> bool {
         let count = size.checked_shr(8 * u32::from(self.level.unwrap_or(0))).unwrap_or(0);
-        self.index.checked_mul(WIDTH).and_then(|start| start.checked_add(self.width)).is_some_and(|end| end <= count)
+        self.index
+            .checked_mul(WIDTH)
+            .and_then(|start| start.checked_add(self.width))
+            .is_some_and(|end| end <= count)
     }
 
     /// The tile that holds node `index` of `level`, as wide as it is in a tree of `size` leaves, and the hashes of it that
@@ -193,9 +196,27 @@ mod tests {
             assert_eq!(path.parse(), Ok(tile));
         }
         for bad in [
-            "", "tile", "tile/0", "tile/0/", "tile/0/0", "tile/0/1000", "tile/0/x000/001", "tile/64/000", "tile/00/000",
-            "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/000.p/", "tile/0/001/000", "tile/0/x001/x000",
-            "tile/0/xx01/000", "tile/-1/000", "tile/0/+01", "tile/data/000", "tile/0/000/../001", "tile/entries/000.p/1/2",
+            "",
+            "tile",
+            "tile/0",
+            "tile/0/",
+            "tile/0/0",
+            "tile/0/1000",
+            "tile/0/x000/001",
+            "tile/64/000",
+            "tile/00/000",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/01",
+            "tile/0/000.p/",
+            "tile/0/001/000",
+            "tile/0/x001/x000",
+            "tile/0/xx01/000",
+            "tile/-1/000",
+            "tile/0/+01",
+            "tile/data/000",
+            "tile/0/000/../001",
+            "tile/entries/000.p/1/2",
             "tile/0/x999/x999/x999/x999/x999/x999/x999/999",
         ] {
             assert!(bad.parse::<Tile>().is_err(), "{bad}");
@@ -234,7 +255,7 @@ mod tests {
             assert!(bundle_read(bad, 3).is_err());
         }
         assert!(bundle_read(&bundle, 2).is_err() && bundle_read(&bundle, 4).is_err());
-        assert!(bundle_push(&mut bundle, &[0; ENTRY_LIMIT + 1]).is_err());
-        assert!(bundle_push(&mut bundle, &[0; ENTRY_LIMIT]).is_ok());
+        assert!(bundle_push(&mut bundle, &vec![0; ENTRY_LIMIT + 1]).is_err());
+        assert!(bundle_push(&mut bundle, &vec![0; ENTRY_LIMIT]).is_ok());
     }
 }

@@ -176,10 +176,10 @@ mod tests {
         ];
         let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
         for (size, expected) in roots.iter().enumerate() {
-            let hex = |hash: Hash| hash.0.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+            let hex =
+                |hash: Hash| hash.0.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
             assert_eq!(hex(root_of_leaves(&hashes[..size])), *expected, "{size}");
             assert_eq!(hex(root(size as u64, &hashes[..]).unwrap()), *expected, "{size}");
         }
     }
 }
-

@@ -40,8 +40,11 @@ impl FromStr for AddCheckpoint {
         if lines.len() > PROOF_LINES {
             return Err(format!("a proof has at most {PROOF_LINES} lines"));
         }
-        let proof =
-            lines.into_iter().map(str::parse).collect::<Result<Vec<Hash>, _>>().map_err(|e| format!("proof: {e}"))?;
+        let proof = lines
+            .into_iter()
+            .map(str::parse)
+            .collect::<Result<Vec<Hash>, _>>()
+            .map_err(|e| format!("proof: {e}"))?;
         Ok(Self { old, proof, checkpoint: Note::parse(note.as_bytes()).map_err(|e| e.to_string())? })
     }
 }

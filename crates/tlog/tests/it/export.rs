@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hafen_tlog::{
-    Checkpoint, Fault, Files, Hash, Header, Manifest, Signer, TAR_BLOCK, Tile, bundle_push, leaf_hash, root_of_leaves, tar_header,
-    tar_padding, tar_read_header, verify_export,
+    Checkpoint, Fault, Files, Hash, Header, Manifest, Signer, TAR_BLOCK, Tile, bundle_push, leaf_hash,
+    root_of_leaves, tar_header, tar_padding, tar_read_header, verify_export,
 };
 
 struct Memory(BTreeMap<String, Vec<u8>>);
@@ -38,7 +38,8 @@ fn export(size: u64, signer: &Signer) -> Memory {
         }
         files.insert(tile.to_string(), content);
     }
-    let checkpoint = Checkpoint { origin: signer.verifier().name().into(), size, root: root_of_leaves(&leaves) };
+    let checkpoint =
+        Checkpoint { origin: signer.verifier().name().into(), size, root: root_of_leaves(&leaves) };
     files.insert("checkpoint".into(), signer.sign(&checkpoint.to_string()).unwrap().to_string().into_bytes());
     files.insert("key".into(), format!("{}\n", signer.verifier()).into_bytes());
     let mut manifest = Manifest::default();
@@ -105,7 +106,10 @@ fn what_is_missing_or_too_much_is_told() {
         let mut other = Memory(files.0.clone());
         other.0.remove(path);
         let faults = verify_export(&other, signer.verifier(), None).unwrap_err();
-        assert!(faults.iter().any(|fault| fault.path == *path && fault.what == "it is missing"), "{path}: {faults:?}");
+        assert!(
+            faults.iter().any(|fault| fault.path == *path && fault.what == "it is missing"),
+            "{path}: {faults:?}"
+        );
     }
     let mut other = Memory(files.0.clone());
     other.0.insert("tile/0/999".into(), vec![0; 8192]);

@@ -19,7 +19,11 @@ fn ct_merkle_makes_the_same_roots_and_proofs() {
         for index in 0..size {
             let ours: Vec<u8> =
                 inclusion_proof(index, size, &all[..]).unwrap().iter().flat_map(|hash| hash.0).collect();
-            assert_eq!(tree.prove_inclusion(usize::try_from(index).unwrap()).as_bytes(), ours, "{index} of {size}");
+            assert_eq!(
+                tree.prove_inclusion(usize::try_from(index).unwrap()).as_bytes(),
+                ours,
+                "{index} of {size}"
+            );
         }
         for old in 1..size {
             let ours: Vec<u8> =
@@ -77,7 +81,7 @@ fn signed_note_verifies_ours_and_we_verify_theirs() {
     theirs.add_sigs(&[&signed_note::StandardSigner::new(skey).unwrap()]).unwrap();
     let ours = Note::parse(&theirs.to_bytes()).unwrap();
     let key = vkey.parse().unwrap();
-    assert_eq!(ours.verify([&key]).unwrap(), [&key]);
+    assert_eq!(ours.verify(&[&key]).unwrap(), [&key]);
     assert_eq!(key.to_string(), vkey);
     assert_eq!(ours.to_string().as_bytes(), theirs.to_bytes());
 }

@@ -1,8 +1,8 @@
 //! Every proof of small trees, every mutation of them, and tiles as the reader of nodes.
 
 use hafen_tlog::{
-    Hash, Nodes, ProofError, Tile, consistency_proof, empty_root, inclusion_proof, leaf_hash, root, root_of_leaves,
-    tile_node, verify_consistency, verify_inclusion,
+    Hash, Nodes, ProofError, Tile, consistency_proof, empty_root, inclusion_proof, leaf_hash, root,
+    root_of_leaves, tile_node, verify_consistency, verify_inclusion,
 };
 use proptest::prelude::*;
 
@@ -49,7 +49,10 @@ fn inclusion_at_every_size_and_nothing_one_step_away() {
                 assert!(verify_inclusion(leaf, index, size, &root, &other).is_err(), "{index} of {size}");
             }
             for other in (0..size + 2).filter(|other| *other != index) {
-                assert!(verify_inclusion(leaf, other, size, &root, &proof).is_err(), "{index} as {other} of {size}");
+                assert!(
+                    verify_inclusion(leaf, other, size, &root, &proof).is_err(),
+                    "{index} as {other} of {size}"
+                );
             }
             let wrong = leaf_hash(b"another");
             assert_eq!(verify_inclusion(&wrong, index, size, &root, &proof), Err(ProofError::Root));
@@ -70,14 +73,20 @@ fn consistency_between_all_sizes_and_nothing_one_step_away() {
             let (old_root, new_root) = (root_at(old), root_at(new));
             verify_consistency(old, new, &old_root, &new_root, &proof).unwrap();
             for other in mutations(&proof) {
-                assert!(verify_consistency(old, new, &old_root, &new_root, &other).is_err(), "{old} to {new}");
+                assert!(
+                    verify_consistency(old, new, &old_root, &new_root, &other).is_err(),
+                    "{old} to {new}"
+                );
             }
             let wrong = leaf_hash(b"another");
             assert!(verify_consistency(old, new, &wrong, &new_root, &proof).is_err());
             // Every tree begins with the empty one: nothing is said about the new root.
             assert_eq!(verify_consistency(old, new, &old_root, &wrong, &proof).is_ok(), old == 0 && new > 0);
             for other in (1..=16).filter(|other| *other != old && old > 0) {
-                assert!(verify_consistency(other, new, &old_root, &new_root, &proof).is_err(), "{other} to {new}");
+                assert!(
+                    verify_consistency(other, new, &old_root, &new_root, &proof).is_err(),
+                    "{other} to {new}"
+                );
             }
         }
         assert!(consistency_proof(new + 1, new, &all[..]).is_err());
@@ -128,7 +137,8 @@ fn tiles_give_the_same_tree() {
         let (first, last) = (0, size - 1);
         for index in [first, size / 2, last] {
             let proof = inclusion_proof(index, size, &tiles).unwrap();
-            verify_inclusion(&tiles.leaves[usize::try_from(index).unwrap()], index, size, &expected, &proof).unwrap();
+            verify_inclusion(&tiles.leaves[usize::try_from(index).unwrap()], index, size, &expected, &proof)
+                .unwrap();
         }
     }
 }

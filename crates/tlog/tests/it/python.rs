@@ -1,4 +1,4 @@
-//! `pymerkle` (PyPI), an implementation in another language by other people, agrees on roots and both kinds of proofs.
+//! `pymerkle` (`PyPI`), an implementation in another language by other people, agrees on roots and both kinds of proofs.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,23 +7,27 @@ use hafen_tlog::{Hash, consistency_proof, inclusion_proof, root};
 
 use crate::proofs::leaves;
 
-/// Prints for the sizes 1..=40: the root; each leaf's path; paths between sizes.
+/// Builds the same tree, compares our roots and inclusion paths with its own, and verifies our consistency proofs.
 const SCRIPT: &str = r#"
-import sys
-from pymerkle import InmemoryTree
-SIZE = 40
+import json, sys
+from pymerkle import InmemoryTree, verify_consistency
+from pymerkle.proof import MerkleProof
 tree = InmemoryTree(algorithm="sha256")
-for n in range(SIZE):
+for n in range(40):
     tree.append_entry(f"entry {n}".encode())
-def path(proof):
-    # pymerkle serialises the first node of the path with the rest; inclusion paths begin with the leaf itself.
-    return " ".join(proof.serialize()["path"])
-for size in range(1, SIZE + 1):
-    print("root", size, tree.get_state(size).hex())
-    for index in range(1, size + 1):
-        print("inclusion", size, index, path(tree.prove_inclusion(index, size)))
-    for old in range(1, size + 1):
-        print("consistency", size, old, path(tree.prove_consistency(old, size)))
+counts = {"root": 0, "inclusion": 0, "consistency": 0}
+for line in open(sys.argv[1]):
+    one = json.loads(line)
+    kind, size = one["kind"], one["size"]
+    if kind == "root":
+        assert tree.get_state(size).hex() == one["root"], one
+    elif kind == "inclusion":
+        assert tree.prove_inclusion(one["index"] + 1, size).serialize()["path"] == one["path"], one
+    else:
+        proof = MerkleProof("sha256", True, size, one["rule"], one["subset"], [bytes.fromhex(h) for h in one["path"]])
+        verify_consistency(tree.get_state(one["old"]), tree.get_state(size), proof)
+    counts[kind] += 1
+print(counts["root"], counts["inclusion"], counts["consistency"])
 "#;
 
 /// A virtual environment with the package of this version, made once.
@@ -49,40 +53,60 @@ fn hex(hash: &Hash) -> String {
     hash.0.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
+/// A proof between two sizes with the directions that pymerkle wants written out: for each hash whether it joins from the
+/// left, which is also whether the old tree holds it. They follow from the sizes (RFC 9162, section 2.1.4.2).
+fn directions(old: u64, new: u64, old_root: &Hash, proof: &[Hash]) -> (Vec<Hash>, Vec<bool>) {
+    let mut path = proof.to_vec();
+    if old.is_power_of_two() || old == new {
+        path.insert(0, *old_root);
+    }
+    let (mut at, mut last) = (old - 1, new - 1);
+    while at & 1 == 1 {
+        at >>= 1;
+        last >>= 1;
+    }
+    let mut left = vec![true];
+    for _ in 1..path.len() {
+        let from_left = at & 1 == 1 || at == last;
+        left.push(from_left);
+        while from_left && at & 1 == 0 && at != 0 {
+            at >>= 1;
+            last >>= 1;
+        }
+        at >>= 1;
+        last >>= 1;
+    }
+    (path, left)
+}
+
 #[test]
 fn pymerkle_agrees_on_roots_and_proofs() {
-    let output = Command::new(python()).args(["-c", SCRIPT]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    use std::io::Write as _;
     let all = leaves(40);
-    let mut counts = [0; 3];
-    for line in text.lines() {
-        let mut words = line.split(' ');
-        let kind = words.next().unwrap();
-        let size: u64 = words.next().unwrap().parse().unwrap();
-        let rest: Vec<&str> = words.collect();
-        match kind {
-            "root" => {
-                assert_eq!(rest, [hex(&root(size, &all[..]).unwrap())], "{size}");
-                counts[0] += 1;
-            }
-            "inclusion" => {
-                let index = rest[0].parse::<u64>().unwrap() - 1;
-                let mut ours = vec![hex(&all[usize::try_from(index).unwrap()])];
-                ours.extend(inclusion_proof(index, size, &all[..]).unwrap().iter().map(hex));
-                assert_eq!(rest[1..], ours, "{index} of {size}");
-                counts[1] += 1;
-            }
-            "consistency" => {
-                let old: u64 = rest[0].parse().unwrap();
-                let ours: Vec<String> = consistency_proof(old, size, &all[..]).unwrap().iter().map(hex).collect();
-                // It always writes the first node, which RFC 6962 leaves out where the verifier has it.
-                let theirs: Vec<String> = rest[1..].iter().map(ToString::to_string).collect();
-                assert!(theirs.ends_with(&ours), "{old} to {size}: {theirs:?} {ours:?}");
-                counts[2] += 1;
-            }
-            other => panic!("{other}"),
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for size in 1..=40_u64 {
+        let head = root(size, &all[..]).unwrap();
+        writeln!(file, "{}", serde_json::json!({"kind": "root", "size": size, "root": hex(&head)})).unwrap();
+        for index in 0..size {
+            let mut path = vec![hex(&all[usize::try_from(index).unwrap()])];
+            path.extend(inclusion_proof(index, size, &all[..]).unwrap().iter().map(hex));
+            let line = serde_json::json!({"kind": "inclusion", "size": size, "index": index, "path": path});
+            writeln!(file, "{line}").unwrap();
+        }
+        for old in 1..=size {
+            let proof = consistency_proof(old, size, &all[..]).unwrap();
+            let (path, left) = directions(old, size, &root(old, &all[..]).unwrap(), &proof);
+            let subset: Vec<u8> = left.iter().map(|left| u8::from(*left)).collect();
+            // Its rule of a hash says from which side the next one joins.
+            let mut rule: Vec<u8> = subset[1..].to_vec();
+            rule.push(0);
+            let path: Vec<String> = path.iter().map(hex).collect();
+            let line = serde_json::json!({"kind": "consistency", "size": size, "old": old, "path": path,
+                "rule": rule, "subset": subset});
+            writeln!(file, "{line}").unwrap();
         }
     }
-    assert_eq!(counts, [40, 820, 820]);
+    let output = Command::new(python()).args(["-c", SCRIPT]).arg(file.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "40 820 820\n");
 }
