@@ -4,6 +4,7 @@
 //! that every answer passes: a request id, the bearer check, and problems rendered in one place.
 
 mod auth;
+mod calls;
 mod docs;
 mod extract;
 mod problem;
@@ -11,6 +12,7 @@ mod sse;
 mod tags;
 
 pub use auth::BearerToken;
+pub use calls::{Call, CallLog, CallOutcome};
 pub use docs::docs_page;
 pub use extract::{Json, JsonBytes, Path, Query};
 pub use problem::{ApiError, ApiResult};

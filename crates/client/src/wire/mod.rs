@@ -5,6 +5,7 @@
 
 pub mod common;
 pub mod image;
+pub mod ledger;
 pub mod machine;
 pub mod network;
 pub mod operation;
@@ -13,6 +14,7 @@ pub mod stack;
 
 pub use common::*;
 pub use image::*;
+pub use ledger::*;
 pub use machine::*;
 pub use network::*;
 pub use operation::*;
