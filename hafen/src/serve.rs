@@ -16,6 +16,8 @@ use hafen_client::wire::Status;
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
 use hafen_http::{BearerToken, Json};
+use hafen_ledger::witness::WitnessConfig;
+use hafen_ledger::{Ledger, LedgerConfig};
 use hafen_machines::ca::SshCa;
 use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
@@ -51,6 +53,19 @@ pub struct ServeArgs {
     /// PostgreSQL as `postgres://user@host/database`; SQLite under `HAFEN_HOME` when absent.
     #[arg(long, env = "HAFEN_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
+    /// Name of this platform's ledger at its first start, as example.org/ledger; a random one unless given.
+    #[arg(long, default_value = "", env = "HAFEN_LEDGER_ORIGIN", hide_default_value = true)]
+    pub ledger_origin: String,
+    /// Folder for the ledger's last checkpoints and erasures: best on another disk, and outside of what a backup restores;
+    /// ledger-apart under `HAFEN_HOME` unless given.
+    #[arg(long, env = "HAFEN_LEDGER_APART")]
+    pub ledger_apart: Option<PathBuf>,
+    /// The ledger of a year is removed so many years after its end.
+    #[arg(long, default_value = "3", env = "HAFEN_LEDGER_KEEP_YEARS")]
+    pub ledger_keep_years: u32,
+    /// A witness to ask for cosignatures, as `hafen witness` prints it (KEY@URL); may be repeated.
+    #[arg(long = "witness")]
+    pub witnesses: Vec<WitnessConfig>,
     /// Faults of the simulated engine, a JSON file: for tests and exercises.
     #[arg(long, hide = true)]
     pub sim_faults: Option<PathBuf>,
@@ -79,10 +94,11 @@ impl utoipa::Modify for Security {
 const OPEN: &[&str] = &["/health"];
 
 /// The services' routes and their document, for `serve` and for the committed document.
-pub fn api(machines: &Machines, stacks: &Stacks) -> (Router, utoipa::openapi::OpenApi) {
+pub fn api(machines: &Machines, stacks: &Stacks, ledger: &Ledger) -> (Router, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(hafen_machines::api::router(machines.clone()))
         .merge(stacks.router())
+        .merge(ledger.router())
         .split_for_parts()
 }
 
@@ -117,6 +133,36 @@ async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dy
     }
 }
 
+/// The ledger over what the others say happened.
+async fn ledger(
+    args: &ServeArgs,
+    home: &Home,
+    health: &Health,
+    machines: &Machines,
+    stacks: &Stacks,
+) -> Result<Ledger> {
+    Ledger::open(LedgerConfig {
+        location: location(args, home),
+        folder: home.path("ledger"),
+        apart: args.ledger_apart.clone().unwrap_or_else(|| home.path("ledger-apart")),
+        origin: args.ledger_origin.clone(),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        health: health.clone(),
+        feeds: vec![Arc::new(machines.events().clone()), Arc::new(stacks.events().clone())],
+        witnesses: args.witnesses.clone(),
+        keep_years: args.ledger_keep_years,
+    })
+    .await
+}
+
+fn location(args: &ServeArgs, home: &Home) -> Location {
+    match &args.database {
+        Some(url) => Location::Postgres(url.clone()),
+        None => Location::Sqlite(home.folder().to_owned()),
+    }
+}
+
 /// Opens both services over one home.
 async fn services(
     args: &ServeArgs,
@@ -124,10 +170,7 @@ async fn services(
     token: &Token,
     health: &Health,
 ) -> Result<(Machines, Stacks, Arc<dyn Engine>)> {
-    let location = match &args.database {
-        Some(url) => Location::Postgres(url.clone()),
-        None => Location::Sqlite(home.folder().to_owned()),
-    };
+    let location = location(args, home);
     let ca = Arc::new(SshCa::open(&home.path("ca"), &SystemRandom)?);
     let engine = engine(args, home, &ca).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -171,13 +214,14 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let token = home.token(&SystemRandom)?;
     let health = Health::default();
     let (machines, stacks, engine) = services(&args, &home, &token, &health).await?;
+    let ledger = ledger(&args, &home, &health, &machines, &stacks).await?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| Error::unavailable(format!("cannot listen at {}: {error}", args.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
     let url = format!("http://{address}");
 
-    let (router, document) = api(&machines, &stacks);
+    let (router, document) = api(&machines, &stacks, &ledger);
     let status = {
         let (health, url, engine, started_at) =
             (health.clone(), url.clone(), Arc::clone(&engine), SystemClock.now());
@@ -218,9 +262,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
 
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn({
-        let (machines, stacks) = (machines.clone(), stacks.clone());
+        let (machines, stacks, ledger) = (machines.clone(), stacks.clone(), ledger.clone());
         async move {
-            tokio::join!(machines.run(stopped.clone()), stacks.run(stopped));
+            tokio::join!(machines.run(stopped.clone()), stacks.run(stopped.clone()), ledger.run(stopped));
         }
     });
     home.endpoint_write(&Endpoint {
@@ -243,7 +287,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     Ok(())
 }
 
-async fn told_to_stop() -> Result<()> {
+/// Returns at SIGTERM or SIGINT.
+pub async fn told_to_stop() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;

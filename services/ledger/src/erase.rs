@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use hafen_base::{Error, Result};
 use hafen_client::wire::{LedgerErase, LedgerErased};
-use hafen_db::{Backend, sqlx, store_error};
+use hafen_db::{Backend, Tx, sqlx, store_error};
 use hafen_work::{Next, Reconciler};
 use serde_json::json;
+use sqlx::Row as _;
 
 use crate::Ledger;
 use crate::apart::Erasure;
@@ -118,24 +119,42 @@ impl Ledger {
         if persons.is_empty() {
             return Ok(0);
         }
-        let sqlite = self.0.db.backend() == Backend::Sqlite;
         let mut touched = 0;
         let mut tx = self.0.db.write().await?;
-        if sqlite {
-            // What is deleted is overwritten, not only unlinked. It stays set on this connection, and does no harm there.
-            sqlx::query("PRAGMA secure_delete = ON").fetch_all(&mut *tx).await.map_err(store_error)?;
-        }
+        overwrite_deleted(&mut tx, self.0.db.backend()).await?;
         for person in persons {
             touched += person::erase(&mut tx, person).await?;
         }
         tx.commit().await.map_err(store_error)?;
-        if sqlite && touched > 0 {
-            // The write-ahead log still holds the pages as they were.
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-                .fetch_all(self.0.db.reader())
-                .await
-                .map_err(store_error)?;
+        if self.0.db.backend() == Backend::Sqlite && touched > 0 {
+            self.wal_empty().await?;
         }
         Ok(touched)
     }
+
+    /// The write-ahead log still holds the pages as they were. A reader that is in the middle of something holds it up.
+    async fn wal_empty(&self) -> Result<()> {
+        for _ in 0..100 {
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .fetch_one(self.0.db.reader())
+                .await
+                .map_err(store_error)?;
+            if row.try_get::<i64, _>(0).map_err(store_error)? == 0 {
+                return Ok(());
+            }
+            self.0.clock.sleep(std::time::Duration::from_millis(20)).await;
+        }
+        tracing::warn!(
+            "pages of before an erasure are still in SQLite's write-ahead log; they go with its next checkpoint"
+        );
+        Ok(())
+    }
+}
+
+/// Has SQLite overwrite what is deleted, where it would only unlink it. Stays set on the connection, the one that writes.
+pub async fn overwrite_deleted(tx: &mut Tx, backend: Backend) -> Result<()> {
+    if backend == Backend::Sqlite {
+        sqlx::query("PRAGMA secure_delete = ON").fetch_all(&mut **tx).await.map_err(store_error)?;
+    }
+    Ok(())
 }

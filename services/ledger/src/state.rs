@@ -94,6 +94,10 @@ impl Ledger {
             wake_witness,
             inboxes: Mutex::new(Some(Inboxes { sign, witness })),
         }));
+        // From the first row on: pages that are reorganised must leave no copies behind either.
+        let mut tx = ledger.0.db.write().await?;
+        erase::overwrite_deleted(&mut tx, ledger.0.db.backend()).await?;
+        tx.commit().await.map_err(hafen_db::store_error)?;
         ledger.0.health.ok(HEALTH);
         ledger.check_all().await?;
         ledger.erasures_replay().await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hafen_base::{Actor, Error, Page, PageLimit, Result};
+use hafen_base::{Actor, Error, Page, PageLimit, Result, Timestamp};
 use hafen_client::wire::{LedgerEntry, LedgerShard, LedgerShardCreate};
 use hafen_db::store_error;
 use hafen_tlog::{ProofFile, inclusion_proof};
@@ -50,6 +50,23 @@ impl Ledger {
         shard::newest(self.0.db.reader())
             .await?
             .ok_or_else(|| Error::not_found("shard yet: nothing has happened"))
+    }
+
+    /// Sees to it that nothing is written down before `until` any more, when that lies in the past. The turn to write is taken
+    /// first, so that whoever took the time before us has committed; and the shard remembers the time, so that a clock that
+    /// goes back does not reach behind it.
+    pub(crate) async fn seal(&self, until: Timestamp) -> Result<()> {
+        let newest = shard::newest(self.0.db.reader()).await?;
+        if newest.is_some_and(|shard| shard.last_at >= until) || self.0.check_accepting().is_err() {
+            return Ok(());
+        }
+        let mut tx = self.0.db.write().await?;
+        let now = self.0.now();
+        let shard = shard::present(&mut tx, now).await?;
+        if shard.last_at < until.min(now) {
+            shard::grow(&mut tx, shard.id, shard.size, until.min(now)).await?;
+        }
+        tx.commit().await.map_err(store_error)
     }
 
     /// A page of entries, in the order they were written down, or the other way round.
@@ -134,7 +151,7 @@ impl Ledger {
         let now = self.0.now();
         let mut tx = self.0.db.write().await?;
         let newest = shard::newest(&mut *tx).await?;
-        let id = newest.as_ref().map_or(0, |shard| shard.id);
+        let (id, last_at) = newest.as_ref().map_or((0, Timestamp::default()), |shard| (shard.id, shard.last_at));
         let mut name = year(now).max(newest.map_or_else(String::new, |shard| shard.name));
         // Past every name that was ever signed.
         while shard::named(&mut *tx, &name).await?.is_some()
@@ -142,7 +159,7 @@ impl Ledger {
         {
             name = shard::successor(&name);
         }
-        shard::open(&mut tx, id + 1, name).await?;
+        shard::open(&mut tx, id + 1, name, last_at).await?;
         shard::set_state(&mut tx, id, "abandoned").await?;
         let new = NewEntry {
             service: OWN.to_owned(),

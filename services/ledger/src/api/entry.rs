@@ -82,6 +82,9 @@ impl EntryQuery {
             after: place(self.page.as_deref())?,
             ..Filter::default()
         };
+        if let Some(until) = filter.until {
+            ledger.seal(until).await?;
+        }
         if let Some(actor) = some(self.actor) {
             filter.actors = Some(person::named(db, &actor).await?);
         }

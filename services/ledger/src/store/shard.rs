@@ -63,9 +63,9 @@ pub async fn present(tx: &mut Tx, now: Timestamp) -> Result<ShardRow> {
         Some(shard) if shard.state == "open" && *shard.name >= *year => Ok(shard),
         Some(shard) => {
             let name = if shard.name.starts_with(&year) { successor(&shard.name) } else { year };
-            open(tx, shard.id + 1, name).await
+            open(tx, shard.id + 1, name, shard.last_at).await
         }
-        None => open(tx, 1, year).await,
+        None => open(tx, 1, year, Timestamp::default()).await,
     }
 }
 
@@ -75,19 +75,20 @@ pub fn successor(name: &str) -> String {
     format!("{year}-{}", number.parse::<u32>().unwrap_or(1).saturating_add(1))
 }
 
-/// Opens a shard and closes all others.
-pub async fn open(tx: &mut Tx, id: i64, name: String) -> Result<ShardRow> {
+/// Opens a shard and closes all others. Its time goes on from `last_at`.
+pub async fn open(tx: &mut Tx, id: i64, name: String, last_at: Timestamp) -> Result<ShardRow> {
     sqlx::query("UPDATE shard SET state = 'closed' WHERE state = 'open'")
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
-    sqlx::query("INSERT INTO shard (id, name, state, size, last_at) VALUES ($1, $2, 'open', 0, 0)")
+    sqlx::query("INSERT INTO shard (id, name, state, size, last_at) VALUES ($1, $2, 'open', 0, $3)")
         .bind(id)
         .bind(&name)
+        .bind(last_at.micros())
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
-    Ok(ShardRow { id, name, state: "open".into(), size: 0, last_at: Timestamp::default() })
+    Ok(ShardRow { id, name, state: "open".into(), size: 0, last_at })
 }
 
 pub async fn set_state(tx: &mut Tx, id: i64, state: &str) -> Result<()> {

@@ -27,6 +27,10 @@ impl Moved {
     pub fn step(&self, duration: Duration) {
         self.0.fetch_add(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
     }
+
+    pub fn back(&self, duration: Duration) {
+        self.0.fetch_sub(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
+    }
 }
 
 #[async_trait]

@@ -14,6 +14,7 @@ enum Step {
     Complete(u8),
     Event,
     Forward(u16),
+    Back(u16),
     Look,
 }
 
@@ -23,6 +24,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0_u8..8).prop_map(Step::Complete),
         Just(Step::Event),
         (0_u16..2000).prop_map(Step::Forward),
+        (0_u16..2000).prop_map(Step::Back),
         Just(Step::Look),
     ]
 }
@@ -52,6 +54,7 @@ async fn walk(steps: Vec<Step>) {
                 house.things.happens(person("u-2", "Bob"), "machine.started", "machine/x", "").await
             }
             Step::Forward(millis) => clock.step(Duration::from_millis(u64::from(millis))),
+            Step::Back(millis) => clock.back(Duration::from_millis(u64::from(millis))),
             Step::Look => {
                 use hafen_base::Clock as _;
                 let now = clock.now();
