@@ -11,7 +11,7 @@ mod problem;
 mod sse;
 mod tags;
 
-pub use auth::BearerToken;
+pub use auth::{Access, Peer};
 pub use calls::{Call, CallLog, CallOutcome};
 pub use docs::docs_page;
 pub use extract::{Json, JsonBytes, Path, Query};
@@ -27,10 +27,10 @@ use axum::middleware;
 pub const BODY_LIMIT: usize = 2 << 20;
 
 /// Puts the layers around a whole API: the outermost first. `open` are the paths answered without a token.
-pub fn finish(router: Router, token: BearerToken, open: &'static [&'static str]) -> Router {
+pub fn finish(router: Router, access: Access, open: &'static [&'static str]) -> Router {
     router
         .fallback(|| async { ApiError::from(hafen_base::Error::not_found("such path; see /api/docs")) })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn(move |request, next| auth::check(token.clone(), open, request, next)))
+        .layer(middleware::from_fn(move |request, next| auth::check(access.clone(), open, request, next)))
         .layer(middleware::from_fn(problem::render))
 }

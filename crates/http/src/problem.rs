@@ -36,13 +36,18 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Names a request in logs, answers and records.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub String);
+
 static REQUEST: AtomicU64 = AtomicU64::new(1);
 
 /// Gives each request an id, logs failures of ours, and turns every error answer, the framework's own included, into a
 /// problem document.
-pub(crate) async fn render(request: Request, next: Next) -> Response {
+pub(crate) async fn render(mut request: Request, next: Next) -> Response {
     let number = REQUEST.fetch_add(1, Ordering::Relaxed);
     let request_id = format!("r-{}-{number}", std::process::id());
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     // A handler that panics is a failure of ours like any other: told as a 500 and logged, not a connection that breaks off.

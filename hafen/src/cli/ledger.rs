@@ -124,7 +124,9 @@ pub async fn run(context: &Context, command: LedgerCommand) -> Result<u8> {
             let entry = client()?.ledger_get(&shard, position).await?;
             show(context, &entry)?;
         }
-        LedgerCommand::Prove { entry, check: true, key, .. } => return check(context, Path::new(&entry), key),
+        LedgerCommand::Prove { entry, check: true, key, .. } => {
+            return check(context, Path::new(&entry), key);
+        }
         LedgerCommand::Prove { entry, out, .. } => {
             let Place(shard, position) = place(&entry).map_err(usage)?;
             let proof = client()?.ledger_proof(&shard, position).await?;
@@ -154,7 +156,10 @@ pub async fn run(context: &Context, command: LedgerCommand) -> Result<u8> {
             if context.json {
                 output::json(&json!({ "path": path, "bytes": bytes }))?;
             } else {
-                output::line(&format!("{}: {bytes} bytes; check it with: hafen ledger verify", path.display()));
+                output::line(&format!(
+                    "{}: {bytes} bytes; check it with: hafen ledger verify",
+                    path.display()
+                ));
             }
         }
         LedgerCommand::Key { shard: name } => {
@@ -330,7 +335,8 @@ fn verify(context: &Context, path: &Path, key: Option<String>) -> Result<u8> {
     let files = match ExportFiles::open(path) {
         Ok(files) => files,
         Err(error) if error.kind() == hafen_base::ErrorKind::Invalid => {
-            let fault = Fault { path: path.display().to_string(), entry: None, what: error.message().to_owned() };
+            let fault =
+                Fault { path: path.display().to_string(), entry: None, what: error.message().to_owned() };
             return faults(context, &[fault]);
         }
         Err(error) => return Err(error),
@@ -363,7 +369,9 @@ fn verify(context: &Context, path: &Path, key: Option<String>) -> Result<u8> {
         checkpoint.origin, checkpoint.size, verified.files, checkpoint.root
     ));
     if !verified.manifest {
-        output::note("note: no manifest: entries, tiles and the signature were checked, cosignatures of witnesses were not");
+        output::note(
+            "note: no manifest: entries, tiles and the signature were checked, cosignatures of witnesses were not",
+        );
     }
     if !given {
         output::note("note: checked with the key that lies in the export; give the one you kept with --key");
@@ -391,7 +399,8 @@ fn check(context: &Context, path: &Path, key: Option<String>) -> Result<u8> {
     let key = read_key(&key.unwrap_or_default())?;
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::unavailable(format!("{} cannot be read: {error}", path.display())))?;
-    let proof: ProofFile = text.parse().map_err(|why| Error::invalid(format!("{}: {why}", path.display())))?;
+    let proof: ProofFile =
+        text.parse().map_err(|why| Error::invalid(format!("{}: {why}", path.display())))?;
     match proof.verify(&key) {
         Ok(checkpoint) => {
             let record = String::from_utf8_lossy(&proof.record).into_owned();

@@ -33,8 +33,12 @@ fn log_key(text: &str) -> Result<VerifierKey, String> {
 }
 
 pub async fn run(args: WitnessArgs) -> Result<()> {
-    let config =
-        WitnessServerConfig { folder: args.folder, name: args.name, logs: args.logs, clock: Arc::new(SystemClock) };
+    let config = WitnessServerConfig {
+        folder: args.folder,
+        name: args.name,
+        logs: args.logs,
+        clock: Arc::new(SystemClock),
+    };
     let witness = Witness::open(config, &SystemRandom)?;
     let listener = tokio::net::TcpListener::bind(args.listen)
         .await

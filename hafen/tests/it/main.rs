@@ -7,6 +7,7 @@ mod full_disk;
 mod http;
 mod kill;
 mod ledger;
+mod operator;
 mod platform;
 mod real;
 mod tutorial;

@@ -106,7 +106,7 @@ impl Ledger {
 
     /// Writes down one thing that this service did itself.
     pub(crate) async fn append_own(&self, tx: &mut Tx, mut new: NewEntry) -> Result<(ShardRow, u64)> {
-        new.service = OWN.to_owned();
+        OWN.clone_into(&mut new.service);
         new.seq = next_seq(tx, OWN).await?;
         self.append(tx, std::slice::from_ref(&new)).await
     }

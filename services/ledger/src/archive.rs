@@ -84,9 +84,10 @@ fn index(file: &std::fs::File, length: u64) -> std::result::Result<Index, (u64, 
             Header::End => {
                 let mut second = [1; TAR_BLOCK];
                 read(at + block, &mut second)?;
-                return match second.iter().all(|byte| *byte == 0) && length == at + 2 * block {
-                    true => Ok(index),
-                    false => Err((at + block, "something follows the end of the archive".into())),
+                return if second.iter().all(|byte| *byte == 0) && length == at + 2 * block {
+                    Ok(index)
+                } else {
+                    Err((at + block, "something follows the end of the archive".into()))
                 };
             }
         }

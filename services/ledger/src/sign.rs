@@ -95,7 +95,7 @@ impl Ledger {
     async fn check(&self, shard: &ShardRow, last: Option<&Checkpoint>) -> Result<hafen_tlog::Hash> {
         if let Some(last) = last {
             if last.size > shard.size {
-                return Err(fork(format!(
+                return Err(fork(&format!(
                     "shard {} has {} entries in the database, and {} were signed",
                     shard.name, shard.size, last.size
                 )));
@@ -103,13 +103,13 @@ impl Ledger {
             let then =
                 self.over_tree(shard.id, last.size, |tiles| root(last.size, tiles)).await.map_err(damaged)?;
             if then != last.root {
-                return Err(fork(format!(
+                return Err(fork(&format!(
                     "the first {} entries of shard {} in the database are not those that were signed",
                     last.size, shard.name
                 )));
             }
         } else if let Some(row) = checkpoint::get(self.0.db.reader(), shard.id).await? {
-            return Err(fork(format!(
+            return Err(fork(&format!(
                 "shard {} was signed at {} entries, and {} does not know of it",
                 shard.name,
                 row.size,
@@ -140,7 +140,7 @@ impl Ledger {
                 && self.0.apart.last(&name, &self.0.keys.verifier(&name)?)?.is_some()
             {
                 self.0.refuse(
-                    fork(format!("the database does not know shard {name}, which was signed")).message(),
+                    fork(&format!("the database does not know shard {name}, which was signed")).message(),
                 );
             }
         }
@@ -168,7 +168,7 @@ impl Ledger {
 /// The code of errors that mean two histories under one name.
 pub const FORK: &str = "ledger_fork";
 
-fn fork(what: String) -> Error {
+fn fork(what: &str) -> Error {
     Error::unavailable(format!(
         "{what}. Was a backup restored? Nothing is written or signed, so that no two histories bear one name. Bring back the newest \
          state of the database; or, if it is lost, keep what an export or a mirror holds of this shard and begin another with: \
@@ -180,7 +180,7 @@ fn fork(what: String) -> Error {
 /// Entries or tiles that should be there are not.
 fn damaged(error: Error) -> Error {
     if error.kind() == hafen_base::ErrorKind::NotFound {
-        fork(format!("the database lacks entries or hashes that it counted ({})", error.message()))
+        fork(&format!("the database lacks entries or hashes that it counted ({})", error.message()))
     } else {
         error
     }

@@ -151,7 +151,8 @@ impl Ledger {
         let now = self.0.now();
         let mut tx = self.0.db.write().await?;
         let newest = shard::newest(&mut *tx).await?;
-        let (id, last_at) = newest.as_ref().map_or((0, Timestamp::default()), |shard| (shard.id, shard.last_at));
+        let (id, last_at) =
+            newest.as_ref().map_or((0, Timestamp::default()), |shard| (shard.id, shard.last_at));
         let mut name = year(now).max(newest.map_or_else(String::new, |shard| shard.name));
         // Past every name that was ever signed.
         while shard::named(&mut *tx, &name).await?.is_some()

@@ -188,7 +188,7 @@ impl Running {
         body: &str,
     ) -> (http::StatusCode, http::HeaderMap, Vec<u8>) {
         let (router, _) = self.ledger.router().split_for_parts();
-        let router = hafen_http::finish(router, hafen_http::BearerToken::new("t"), &[]);
+        let router = hafen_http::finish(router, hafen_http::Access::token("t"), &[]);
         let request = http::Request::builder()
             .method(method)
             .uri(path)

@@ -51,7 +51,7 @@ async fn walk(steps: Vec<Step>) {
                 running.ledger.completed(&format!("r-{id}"), CallOutcome::Answered(200)).await.unwrap();
             }
             Step::Event => {
-                house.things.happens(person("u-2", "Bob"), "machine.started", "machine/x", "").await
+                house.things.happens(person("u-2", "Bob"), "machine.started", "machine/x", "").await;
             }
             Step::Forward(millis) => clock.step(Duration::from_millis(u64::from(millis))),
             Step::Back(millis) => clock.back(Duration::from_millis(u64::from(millis))),
