@@ -7,6 +7,7 @@
 
 mod boot;
 mod large;
+mod ledger;
 mod peer;
 mod platform;
 mod report;
@@ -32,6 +33,8 @@ enum What {
     Large,
     /// From create to the SSH banner; beside a plain QEMU.
     Boot,
+    /// Durable appends of the ledger, beside SQLite's own commits; verification of a million entries.
+    Ledger,
 }
 
 /// Measure Hafen.
@@ -89,7 +92,7 @@ async fn run(args: Args) -> Result<bool> {
     };
     let host = Host::look(&context.scratch)?;
     host.print();
-    let all = [What::Scale, What::Requests, What::Large, What::Boot];
+    let all = [What::Scale, What::Requests, What::Large, What::Boot, What::Ledger];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -98,6 +101,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Requests => requests::measure(&context).await?,
             What::Large => large::measure(&context).await?,
             What::Boot => boot::measure(&context).await?,
+            What::Ledger => ledger::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

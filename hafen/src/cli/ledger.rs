@@ -342,14 +342,13 @@ fn verify(context: &Context, path: &Path, key: Option<String>) -> Result<u8> {
         Err(error) => return Err(error),
     };
     let given = key.is_some();
-    let key = match key {
-        Some(key) => read_key(&key)?,
-        None => {
-            use hafen_tlog::Files as _;
-            let text = files.read("key").ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
-            let key = text.and_then(|text| text.trim().parse().ok());
-            key.ok_or_else(|| usage("the export holds no readable key; give the log's with --key"))?
-        }
+    let key = if let Some(key) = key {
+        read_key(&key)?
+    } else {
+        use hafen_tlog::Files as _;
+        let text = files.read("key").ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
+        let key = text.and_then(|text| text.trim().parse().ok());
+        key.ok_or_else(|| usage("the export holds no readable key; give the log's with --key"))?
     };
     let verified = match verify_export(&files, &key, Some(&PersonalCheck)) {
         Ok(verified) => verified,
