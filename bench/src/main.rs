@@ -8,6 +8,7 @@
 mod boot;
 mod identity;
 mod large;
+mod ledger;
 mod peer;
 mod platform;
 mod report;
@@ -35,6 +36,8 @@ enum What {
     Boot,
     /// Sign-ins and the check of a token; beside the password hash alone.
     Identity,
+    /// Durable appends of the ledger, beside SQLite's own commits; verification of a million entries.
+    Ledger,
 }
 
 /// Measure Hafen.
@@ -92,7 +95,7 @@ async fn run(args: Args) -> Result<bool> {
     };
     let host = Host::look(&context.scratch)?;
     host.print();
-    let all = [What::Scale, What::Requests, What::Large, What::Boot, What::Identity];
+    let all = [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -102,6 +105,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Large => large::measure(&context).await?,
             What::Boot => boot::measure(&context).await?,
             What::Identity => identity::measure(&context).await?,
+            What::Ledger => ledger::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

@@ -6,6 +6,7 @@ mod home;
 mod output;
 mod problems;
 mod serve;
+mod services;
 
 use std::process::ExitCode;
 

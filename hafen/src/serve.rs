@@ -13,25 +13,17 @@ use axum::routing::get;
 use clap::{Args, ValueEnum};
 use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
 use hafen_client::wire::Status;
-use hafen_client::{Client, RouterTransport, Token};
-use hafen_db::Location;
 use hafen_http::{Access, Edge, Json, Peer};
-use hafen_identity::{Cost, Identity, IdentityConfig};
-use hafen_machines::ca::SshCa;
-use hafen_machines::engine::Engine;
-use hafen_machines::engine::qemu::{Qemu, QemuConfig};
-use hafen_machines::engine::sim::{Faults, Sim, World};
-use hafen_machines::{Machines, MachinesConfig};
-use hafen_stacks::{Stacks, StacksConfig, read_manifest};
+use hafen_ledger::witness::WitnessConfig;
 use hafen_work::Health;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::cli::HOLDER;
 use crate::gate::PlatformGate;
-use crate::home::{Endpoint, Home, cache_folder};
+use crate::home::{Endpoint, Home};
+use crate::services::Services;
 
 /// What runs the machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,6 +52,19 @@ pub struct ServeArgs {
     /// PostgreSQL as `postgres://user@host/database`; SQLite under `HAFEN_HOME` when absent.
     #[arg(long, env = "HAFEN_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
+    /// Name of this platform's ledger at its first start, as example.org/ledger; a random one unless given.
+    #[arg(long, default_value = "", env = "HAFEN_LEDGER_ORIGIN", hide_default_value = true)]
+    pub ledger_origin: String,
+    /// Folder for the ledger's last checkpoints and erasures: best on another disk, and outside of what a backup restores;
+    /// ledger-apart under `HAFEN_HOME` unless given.
+    #[arg(long, env = "HAFEN_LEDGER_APART")]
+    pub ledger_apart: Option<PathBuf>,
+    /// The ledger of a year is removed so many years after its end.
+    #[arg(long, default_value = "3", env = "HAFEN_LEDGER_KEEP_YEARS")]
+    pub ledger_keep_years: u32,
+    /// A witness to ask for cosignatures, as `hafen witness` prints it (KEY@URL); may be repeated.
+    #[arg(long = "witness")]
+    pub witnesses: Vec<WitnessConfig>,
     /// Faults of the simulated engine, a JSON file: for tests and exercises.
     #[arg(long, hide = true)]
     pub sim_faults: Option<PathBuf>,
@@ -89,94 +94,13 @@ static OPEN: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| hafen_identity::OPEN.iter().copied().chain(["/health"]).collect());
 
 /// The services' routes and their document, for `serve` and for the committed document.
-pub fn api(machines: &Machines, stacks: &Stacks, identity: &Identity) -> (Router, utoipa::openapi::OpenApi) {
+pub fn api(services: &Services) -> (Router, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
-        .merge(hafen_machines::api::router(machines.clone()))
-        .merge(stacks.router())
-        .merge(identity.router())
+        .merge(hafen_machines::api::router(services.machines.clone()))
+        .merge(services.stacks.router())
+        .merge(services.identity.router())
+        .merge(services.ledger.router())
         .split_for_parts()
-}
-
-async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dyn Engine>> {
-    match args.engine {
-        EngineKind::Qemu => {
-            let program = std::env::current_exe().map_err(Error::internal)?;
-            let engine = Qemu::open(QemuConfig {
-                home: home.folder().to_owned(),
-                cache: cache_folder()?,
-                holder: vec![program.into(), HOLDER.into()],
-                ca: Arc::clone(ca),
-                clock: Arc::new(SystemClock),
-                random: Arc::new(SystemRandom),
-            });
-            Ok(Arc::new(engine.await?))
-        }
-        EngineKind::Sim => {
-            let faults = match &args.sim_faults {
-                None => Faults::default(),
-                Some(path) => {
-                    let text = std::fs::read_to_string(path).map_err(|error| {
-                        Error::invalid(format!("{} cannot be read: {error}", path.display()))
-                    })?;
-                    serde_json::from_str(&text)
-                        .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?
-                }
-            };
-            let world = Arc::new(World::open(&home.path("sim"), faults)?);
-            Ok(Arc::new(Sim::new(world, Arc::new(SystemClock))))
-        }
-    }
-}
-
-fn location(args: &ServeArgs, home: &Home) -> Location {
-    match &args.database {
-        Some(url) => Location::Postgres(url.clone()),
-        None => Location::Sqlite(home.folder().to_owned()),
-    }
-}
-
-/// While nobody owns the platform, whoever can read this file may become its first owner, once.
-async fn invite(identity: &Identity, home: &Home) -> Result<()> {
-    match identity.bootstrap_invitation().await? {
-        Some(secret) => home.write("invitation", &format!("{}\n", secret.expose())),
-        None => home.forget("invitation"),
-    }
-}
-
-/// Opens both services over one home.
-async fn services(
-    args: &ServeArgs,
-    home: &Home,
-    token: &Token,
-    health: &Health,
-) -> Result<(Machines, Stacks, Arc<dyn Engine>)> {
-    let location = location(args, home);
-    let ca = Arc::new(SshCa::open(&home.path("ca"), &SystemRandom)?);
-    let engine = engine(args, home, &ca).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let machines = Machines::open(MachinesConfig {
-        location: location.clone(),
-        engine: Arc::clone(&engine),
-        clock: Arc::clone(&clock),
-        random: Arc::new(SystemRandom),
-        ca,
-        health: health.clone(),
-    })
-    .await?;
-    // The stacks service speaks to the machines service as any client would, only without a network between.
-    let (router, _document) = hafen_machines::api::router(machines.clone()).split_for_parts();
-    let router = hafen_http::finish(router, Access::token(token.expose()), &[]);
-    let client = Client::new(Arc::new(RouterTransport::new(router, None)), token.clone());
-    let stacks = Stacks::open(StacksConfig {
-        location,
-        platform: Arc::new(client),
-        read: Arc::new(read_manifest),
-        clock,
-        random: Arc::new(SystemRandom),
-        health: health.clone(),
-    })
-    .await?;
-    Ok((machines, stacks, engine))
 }
 
 pub async fn run(args: ServeArgs) -> Result<()> {
@@ -193,32 +117,18 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let _lock = home.lock()?;
     let token = home.token(&SystemRandom)?;
     let health = Health::default();
-    let (machines, stacks, engine) = services(&args, &home, &token, &health).await?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| Error::unavailable(format!("cannot listen at {}: {error}", args.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
     let url = format!("http://{address}");
 
-    let operator = rustix::process::geteuid().as_raw();
-    let public_url =
-        args.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", address.port()));
-    let identity = Identity::open(IdentityConfig {
-        location: location(&args, &home),
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
-        health: health.clone(),
-        folder: home.path("identity"),
-        public_url,
-        cost: Cost::STANDARD,
-        local_operator: Some(operator),
-    })
-    .await?;
-    invite(&identity, &home).await?;
-    let (router, document) = api(&machines, &stacks, &identity);
+    let services = Services::open(&args, &home, &token, &health, address).await?;
+    let (router, document) = api(&services);
+    let engine = Arc::clone(&services.engine);
     let status = {
         let (health, url, engine, started_at) =
-            (health.clone(), url.clone(), Arc::clone(&engine), SystemClock.now());
+            (health.clone(), url.clone(), Arc::clone(&services.engine), SystemClock.now());
         let detail = engine.info().await.detail;
         move || {
             let healthy = health.is_ok();
@@ -252,19 +162,21 @@ pub async fn run(args: ServeArgs) -> Result<()> {
                 Json(serde_json::json!({ "status": if ok { "ok" } else { "degraded" } }))
             }),
         );
+    let operator = rustix::process::geteuid().as_raw();
     let access = Access::token(token.expose());
     home.socket_remove()?;
     let socket = if args.no_local_operator { None } else { home.listen()? };
     let access = if socket.is_some() { access.and_operator(operator) } else { access };
-    let gate = PlatformGate::new(access, operator, identity.clone(), Arc::new(SystemClock))?;
-    let app = hafen_http::finish_behind(router, Edge { gate: Arc::new(gate), calls: None, open: &OPEN });
+    let gate = PlatformGate::new(access, operator, services.identity.clone(), Arc::new(SystemClock))?;
+    let app = hafen_http::finish_behind(
+        router,
+        Edge { gate: Arc::new(gate), calls: Some(Arc::new(services.ledger.clone())), open: &OPEN },
+    );
 
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn({
-        let (machines, stacks, identity) = (machines.clone(), stacks.clone(), identity.clone());
-        async move {
-            tokio::join!(machines.run(stopped.clone()), stacks.run(stopped.clone()), identity.run(stopped));
-        }
+        let services = services.clone();
+        async move { services.run(stopped).await }
     });
     home.endpoint_write(&Endpoint {
         url: url.clone(),
@@ -294,7 +206,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     Ok(())
 }
 
-async fn told_to_stop() -> Result<()> {
+/// Returns at SIGTERM or SIGINT.
+pub async fn told_to_stop() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;

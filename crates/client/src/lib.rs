@@ -5,6 +5,7 @@
 //! another process without a change of code.
 
 mod identity;
+mod ledger;
 mod machines;
 mod stacks;
 mod stream;
@@ -137,6 +138,12 @@ impl Client {
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.call::<(), T>(Method::GET, path, None, &Conditions::default()).await
+    }
+
+    /// Reads an answer that is plain text.
+    pub async fn text(&self, path: &str) -> Result<String> {
+        let bytes = self.call_bytes::<()>(Method::GET, path, None, &Conditions::default()).await?;
+        String::from_utf8(bytes.to_vec()).map_err(Error::internal)
     }
 
     pub async fn delete<T: DeserializeOwned>(&self, path: &str, conditions: &Conditions) -> Result<T> {

@@ -5,10 +5,12 @@ mod context;
 mod doctor;
 mod events;
 mod image;
+mod ledger;
 mod machine;
 mod plan;
 mod plan_text;
 mod show;
+mod witness;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use hafen_base::{Error, Result};
@@ -62,6 +64,11 @@ enum Command {
     Operation(show::OperationCommand),
     /// What happened, in order.
     Events(events::EventsArgs),
+    /// Who did what, provably.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// Witness the ledgers of others: to run where their platform is not.
+    Witness(witness::WitnessArgs),
     /// Open a shell on a machine, or run a command on it.
     Ssh(access::SshArgs),
     /// Connect stdin and stdout to a port of a machine: for `ProxyCommand hafen dial %h %p`.
@@ -113,6 +120,8 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Network(command) => show::network(&context, command).await.map(|()| 0),
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
+        Command::Ledger(command) => ledger::run(&context, command).await,
+        Command::Witness(args) => witness::run(args).await.map(|()| 0),
         Command::Ssh(args) => access::ssh(&context, args).await,
         Command::Dial(args) => access::dial(&context, args).await.map(|()| 0),
         Command::Console(args) => access::console(&context, args).await.map(|()| 0),

@@ -155,6 +155,21 @@ const IDENTITY: &[Endpoint] = &[
     organisation("DELETE", "/api/v1/workload-identities/{workload}", "token.write"),
 ];
 
+/// The ledger: of all tenants.
+const LEDGER: &[Endpoint] = &[
+    platform("GET", "/ledger/checkpoint", "ledger.read"),
+    platform("GET", "/ledger/tile/{*tile}", "ledger.read"),
+    platform("GET", "/ledger/{shard}/checkpoint", "ledger.read"),
+    platform("GET", "/ledger/{shard}/tile/{*tile}", "ledger.read"),
+    platform("GET", "/api/v1/ledger/entries", "ledger.read"),
+    platform("GET", "/api/v1/ledger/entries/{shard}/{position}", "ledger.read"),
+    platform("GET", "/api/v1/ledger/entries/{shard}/{position}/proof", "ledger.read"),
+    platform("GET", "/api/v1/ledger/shards", "ledger.read"),
+    platform("POST", "/api/v1/ledger/shards", "ledger.erase"),
+    platform("POST", "/api/v1/ledger/erasures", "ledger.erase"),
+    platform("GET", "/api/v1/ledger/export", "ledger.read"),
+];
+
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
@@ -164,5 +179,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, PLATFORM].into_iter().flatten()
 }

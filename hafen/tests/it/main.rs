@@ -6,6 +6,7 @@ mod documents;
 mod full_disk;
 mod http;
 mod kill;
+mod ledger;
 mod operator;
 mod platform;
 mod real;

@@ -117,6 +117,11 @@ impl Platform {
         command
     }
 
+    /// Arguments of `serve` from its next start on.
+    pub fn add(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(ToString::to_string));
+    }
+
     /// Starts `serve` (again) and waits until it answers.
     pub fn restart(&mut self) {
         let log = std::fs::File::options()

@@ -6,6 +6,7 @@
 pub mod common;
 pub mod identity;
 pub mod image;
+pub mod ledger;
 pub mod machine;
 pub mod network;
 pub mod oauth;
@@ -17,6 +18,7 @@ pub mod stack;
 pub use common::*;
 pub use identity::*;
 pub use image::*;
+pub use ledger::*;
 pub use machine::*;
 pub use network::*;
 pub use oauth::*;

@@ -1,0 +1,87 @@
+//! The key that signs checkpoints, behind two functions so that a vault can take its place: nothing else sees the seed.
+
+use std::path::Path;
+
+use hafen_base::{Error, Random, Result};
+use hafen_tlog::{CosignatureSigner, Signer, VerifierKey};
+
+use crate::files;
+use crate::model::{hex, unhex};
+
+/// Signs for every shard with one seed; the shards' names make their keys' hashes differ.
+pub struct Keys {
+    seed: [u8; 32],
+    origin: String,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keys({})", self.origin)
+    }
+}
+
+/// Reads a seed, or makes it: 32 bytes in hex, for its owner only.
+fn seed(path: &Path, random: &dyn Random) -> Result<[u8; 32]> {
+    if let Some(text) = files::read(path)? {
+        return unhex(text.trim()).and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+            Error::invalid(format!(
+                "{} is not a key of 64 hex digits: bring it back from a backup; with another key nobody can tell this log from a forgery",
+                path.display()
+            ))
+        });
+    }
+    let mut seed = [0; 32];
+    random.fill(&mut seed);
+    files::write(path, format!("{}\n", hex(&seed)).as_bytes())?;
+    Ok(seed)
+}
+
+impl Keys {
+    /// Reads `key` and `origin` in `folder`, or makes them. An origin that was once used stays: with another one the log would
+    /// be another log.
+    ///
+    /// # Errors
+    /// Invalid when a file is damaged; unavailable when it cannot be read.
+    pub fn open(folder: &Path, origin: &str, random: &dyn Random) -> Result<Self> {
+        files::folder(folder)?;
+        let seed = seed(&folder.join("key"), random)?;
+        let path = folder.join("origin");
+        let origin = if let Some(text) = files::read(&path)? {
+            text.trim().to_owned()
+        } else {
+            let mut id = [0; 8];
+            random.fill(&mut id);
+            let origin =
+                if origin.is_empty() { format!("hafen-{}/ledger", hex(&id)) } else { origin.to_owned() };
+            hafen_tlog::check_name(&origin).map_err(|error| Error::invalid(error.to_string()))?;
+            files::write(&path, format!("{origin}\n").as_bytes())?;
+            origin
+        };
+        let keys = Self { seed, origin };
+        keys.signer("0000")?;
+        Ok(keys)
+    }
+
+    /// The name of a shard in checkpoints, which is also that of its key.
+    pub fn origin(&self, shard: &str) -> String {
+        format!("{}/{shard}", self.origin)
+    }
+
+    pub fn signer(&self, shard: &str) -> Result<Signer> {
+        Signer::new(&self.origin(shard), &self.seed).map_err(|error| Error::invalid(error.to_string()))
+    }
+
+    pub fn verifier(&self, shard: &str) -> Result<VerifierKey> {
+        Ok(self.signer(shard)?.verifier().clone())
+    }
+}
+
+/// The key of a witness of this name, made at the first start.
+///
+/// # Errors
+/// As `Keys::open`.
+pub fn witness(folder: &Path, name: &str, random: &dyn Random) -> Result<CosignatureSigner> {
+    files::folder(folder)?;
+    let seed = seed(&folder.join("key"), random)?;
+    CosignatureSigner::new(name, &seed).map_err(|error| Error::invalid(error.to_string()))
+}
