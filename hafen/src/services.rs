@@ -77,7 +77,7 @@ impl Services {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             health: health.clone(),
-            folder: home.path("identity"),
+            folder: home.private_folder("identity")?,
             public_url: public_url.unwrap_or_else(|| format!("http://localhost:{}", address.port())),
             cost: Cost::STANDARD,
             local_operator: Some(rustix::process::geteuid().as_raw()),

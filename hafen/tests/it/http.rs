@@ -29,6 +29,15 @@ pub fn token(platform: &Platform) -> String {
     format!("Bearer {}", token.trim())
 }
 
+/// Where somebody signs in or a client of the OpenID provider brings a credential of its own.
+fn is_open(path: &str) -> bool {
+    let invitation = ["begin", "passkey", "accept"].map(|end| format!("/api/v1/invitations/{end}"));
+    path.starts_with("/api/v1/sign-in/")
+        || path.starts_with("/oauth/")
+        || path.starts_with("/.well-known/")
+        || invitation.iter().any(|one| one == path)
+}
+
 /// Every path of the document and those beside it, with every method: without the token there is no answer, and no
 /// difference between what exists and what does not.
 #[test]
@@ -41,7 +50,8 @@ fn nothing_is_answered_without_the_token_but_health() {
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let document: Value = serde_json::from_str(&document).unwrap();
     let mut paths: Vec<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    assert!(paths.len() > 30, "{paths:?}");
+    paths.retain(|path| !is_open(path));
+    assert!(paths.len() > 70, "{paths:?}");
     paths.extend(
         ["/api/v1/openapi.json", "/api/v1/status", "/api/docs", "/", "/nowhere", "//health", "/health/"]
             .map(str::to_owned),
