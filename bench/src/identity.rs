@@ -97,6 +97,7 @@ async fn open(context: &Context, folder: &std::path::Path) -> Result<World> {
         public_url: "https://hafen.example.org".into(),
         cost: Cost::STANDARD,
         local_operator: None,
+        fetch: Arc::new(hafen_identity::Network::new()?),
     })
     .await?;
     let _runs = context.runs;

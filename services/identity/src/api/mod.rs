@@ -42,6 +42,8 @@ pub const OPEN: &[&str] = &[
     "/oauth/sign-in",
     "/oauth/device",
     "/oauth/device-authorization",
+    "/oauth/external",
+    "/oauth/external-callback",
     "/oauth/token",
     "/oauth/userinfo",
     "/oauth/revoke",

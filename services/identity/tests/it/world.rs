@@ -90,16 +90,21 @@ impl World {
     }
 
     pub async fn with_cost(database: TestDb, cost: Cost) -> Self {
-        let (clock, folder) = (SteppedClock::new(), tempfile::tempdir().unwrap());
+        Self::at(database, cost, SteppedClock::new(), "https://hafen.example.org").await
+    }
+
+    pub async fn at(database: TestDb, cost: Cost, clock: SteppedClock, public_url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let identity = Identity::open(IdentityConfig {
             location: database.location.clone(),
             clock: Arc::new(clock.clone()),
             random: Arc::new(SystemRandom),
             health: Health::default(),
             folder: folder.path().to_owned(),
-            public_url: "https://hafen.example.org".into(),
+            public_url: public_url.into(),
             cost,
             local_operator: Some(1000),
+            fetch: Arc::new(hafen_identity::Network::new().unwrap()),
         })
         .await
         .unwrap();
