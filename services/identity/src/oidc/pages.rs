@@ -123,17 +123,13 @@ pub fn sign_in(
         language.pick("Weiter", "Continue"),
     );
     let back: String = url::form_urlencoded::byte_serialize(return_to.as_bytes()).collect();
-    let links: String = external
-        .iter()
-        .map(|one| {
-            format!(
-                "<p><a href=\"/oauth/external?provider={}&amp;return_to={back}\">{} {}</a></p>",
-                one.id,
-                language.pick("Anmelden mit", "Sign in with"),
-                escape(&one.name)
+    let links = external.iter().fold(String::new(), |links, one| {
+        let (id, name, with) = (&one.id, escape(&one.name), language.pick("Anmelden mit", "Sign in with"));
+        links
+            + &format!(
+                "<p><a href=\"/oauth/external?provider={id}&amp;return_to={back}\">{with} {name}</a></p>"
             )
-        })
-        .collect();
+    });
     page(StatusCode::OK, language, language.pick("Anmelden", "Sign in"), &(body + &links), None)
 }
 

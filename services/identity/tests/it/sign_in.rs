@@ -123,8 +123,9 @@ async fn unknown_wrong_and_suspended_get_one_answer() {
     assert!(!text.contains("nobody@example.org"), "what was typed is not written down");
 }
 
-/// Medians of a known and of an unknown account differ by less than a quarter of the hash. The bound is generous, for machines
-/// that are busy with other tests; without the hash for the unknown the difference would be the whole of it.
+/// The quickest answers for a known and for an unknown account differ by less than a quarter. The quickest, because whatever
+/// else runs on the machine only adds: what is left is the work itself. Without the hash for the unknown the difference
+/// would be nearly all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn timing_does_not_tell_accounts() {
     let world = World::with_cost(hafen_db::testing::sqlite(), Cost::STANDARD).await;
@@ -141,7 +142,7 @@ async fn timing_does_not_tell_accounts() {
     }
     let [known, unknown] = times.map(|mut times| {
         times.sort_unstable();
-        times[times.len() / 2]
+        times[0]
     });
     let bound = known.max(unknown) / 4 + Duration::from_millis(3);
     assert!(known.abs_diff(unknown) < bound, "known {known:?}, unknown {unknown:?}");
