@@ -86,7 +86,7 @@ impl World {
     }
 }
 
-async fn open(context: &Context, folder: &std::path::Path) -> Result<World> {
+async fn open(folder: &std::path::Path) -> Result<World> {
     let clock = SteppedClock::new();
     let identity = Identity::open(IdentityConfig {
         location: Location::Sqlite(folder.to_owned()),
@@ -97,9 +97,9 @@ async fn open(context: &Context, folder: &std::path::Path) -> Result<World> {
         public_url: "https://hafen.example.org".into(),
         cost: Cost::STANDARD,
         local_operator: None,
+        fetch: Arc::new(hafen_identity::Network::new()?),
     })
     .await?;
-    let _runs = context.runs;
     let (router, _document) = identity.router().split_for_parts();
     let checked = identity.clone();
     let guard = move |mut request: axum::extract::Request, next: axum::middleware::Next| {
@@ -126,7 +126,7 @@ async fn open(context: &Context, folder: &std::path::Path) -> Result<World> {
 pub async fn measure(context: &Context) -> Result<Part> {
     let mut part = Part::new("identity");
     let folder = tempfile::tempdir_in(&context.scratch).map_err(broken("a folder cannot be made"))?;
-    let world = open(context, folder.path()).await?;
+    let world = open(folder.path()).await?;
     let invitation =
         world.identity.bootstrap_invitation().await?.ok_or_else(|| Error::internal("an owner is there"))?;
     let owner = world.accept(invitation.expose(), "olga@example.org").await?;

@@ -51,7 +51,7 @@ pub fn finish_behind(router: Router, edge: Edge) -> Router {
     problems(router)
 }
 
-/// The layers of every answer without a check of credentials: for those who bring their own.
+/// The layers of every answer without a check of who asks: for those who bring their own.
 pub fn problems(router: Router) -> Router {
     router.layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(middleware::from_fn(problem::render))
 }

@@ -24,6 +24,7 @@
 mod api;
 mod app;
 mod check;
+mod fetch;
 pub mod model;
 mod oidc;
 mod reconcile;
@@ -33,6 +34,7 @@ pub mod store;
 
 pub use api::OPEN;
 pub use app::Origin;
+pub use fetch::{Fetch, Network};
 pub use model::caller::{Caller, Presented};
 pub use model::password::Cost;
 pub use model::role::{Owner, Scope};

@@ -13,6 +13,7 @@ use url::Url;
 use webauthn_rs::prelude::{Webauthn, WebauthnBuilder};
 
 use crate::check::Cache;
+use crate::fetch::Fetch;
 use crate::model::password::{Cost, Password, hash};
 use crate::seal::Seal;
 use crate::{reconcile, store};
@@ -31,6 +32,8 @@ pub struct IdentityConfig {
     pub cost: Cost,
     /// The user who is the local operator; `None` switches it off.
     pub local_operator: Option<u32>,
+    /// `Network`, to reach external OpenID providers that owners configure.
+    pub fetch: Arc<dyn Fetch>,
 }
 
 /// The service: cheap to clone, shared by handlers and reconcilers.
@@ -56,6 +59,7 @@ pub(crate) struct Parts {
     /// Absent where the platform is reached by an IP address: `WebAuthn` knows only names.
     pub webauthn: Option<Webauthn>,
     pub local_operator: Option<u32>,
+    pub fetch: Arc<dyn Fetch>,
     running: Mutex<bool>,
 }
 
@@ -91,6 +95,7 @@ impl Identity {
             default,
             public_url,
             local_operator: config.local_operator,
+            fetch: config.fetch,
             running: Mutex::new(false),
         }));
         identity.keys_rotate().await?;

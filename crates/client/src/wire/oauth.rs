@@ -92,3 +92,30 @@ pub struct WorkloadIdentityCreate {
     #[schema(min_length = 1, max_length = 80)]
     pub scope: String,
 }
+
+/// An external OpenID provider that people of an organisation may sign in through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdentityProvider {
+    /// `idp-…`
+    pub id: String,
+    #[schema(value_type = String)]
+    pub organisation: OrganisationId,
+    pub name: String,
+    pub issuer: String,
+    pub client_id: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityProviderCreate {
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    #[schema(min_length = 1, max_length = 500)]
+    pub issuer: String,
+    #[schema(min_length = 1, max_length = 200)]
+    pub client_id: String,
+    #[schema(min_length = 1, max_length = 200)]
+    pub client_secret: String,
+}

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use hafen_client::wire::{
-    List, OauthClient, OauthClientCreate, OauthClientCreated, Problem, WorkloadIdentity,
-    WorkloadIdentityCreate,
+    IdentityProvider, IdentityProviderCreate, List, OauthClient, OauthClientCreate, OauthClientCreated,
+    Problem, WorkloadIdentity, WorkloadIdentityCreate,
 };
 use hafen_http::{ApiResult, Json, Path, Query};
 use http::StatusCode;
@@ -20,6 +20,8 @@ pub fn routes() -> OpenApiRouter<Identity> {
         .routes(routes!(client_delete))
         .routes(routes!(workload_create, workload_list))
         .routes(routes!(workload_get, workload_delete))
+        .routes(routes!(provider_create, provider_list))
+        .routes(routes!(provider_delete))
 }
 
 /// Make a client of Hafen as an OpenID provider. The answer holds its secret, once.
@@ -143,5 +145,48 @@ async fn workload_delete(
     Query(query): Query<OfQuery>,
 ) -> ApiResult<StatusCode> {
     identity.workload_delete(&caller, query.organisation.as_deref(), &key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Configure an external OpenID provider that people may sign in through. Takes a fresh second factor.
+#[utoipa::path(post, path = "/api/v1/identity-providers", tag = "identity", operation_id = "provider_create",
+    params(OfQuery), request_body = IdentityProviderCreate,
+    responses((status = 201, description = "Made", body = IdentityProvider), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),))]
+async fn provider_create(
+    State(identity): State<Identity>,
+    Asks(caller): Asks,
+    Query(query): Query<OfQuery>,
+    Json(body): Json<IdentityProviderCreate>,
+) -> ApiResult<impl IntoResponse> {
+    Ok((
+        StatusCode::CREATED,
+        Json(identity.provider_create(&caller, query.organisation.as_deref(), body).await?),
+    ))
+}
+
+/// List the external OpenID providers.
+#[utoipa::path(get, path = "/api/v1/identity-providers", tag = "identity", operation_id = "provider_list", params(OfQuery),
+    responses((status = 200, description = "All of them", body = List<IdentityProvider>), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),))]
+async fn provider_list(
+    State(identity): State<Identity>,
+    Asks(caller): Asks,
+    Query(query): Query<OfQuery>,
+) -> ApiResult<Json<List<IdentityProvider>>> {
+    Ok(Json(List {
+        items: identity.provider_list(&caller, query.organisation.as_deref()).await?,
+        next_page: None,
+    }))
+}
+
+/// Delete an external OpenID provider, and the links to its accounts.
+#[utoipa::path(delete, path = "/api/v1/identity-providers/{provider}", tag = "identity", operation_id = "provider_delete",
+    params(("provider" = String, Path), OfQuery), responses((status = 204, description = "Gone"), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),))]
+async fn provider_delete(
+    State(identity): State<Identity>,
+    Asks(caller): Asks,
+    Path(key): Path<String>,
+    Query(query): Query<OfQuery>,
+) -> ApiResult<StatusCode> {
+    identity.provider_delete(&caller, query.organisation.as_deref(), &key).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,12 +10,10 @@ mod sign_in;
 mod teams;
 mod tokens;
 
-use std::net::SocketAddr;
-
 use axum::extract::{ConnectInfo, FromRequestParts};
 use hafen_base::{Actor, Error, ErrorKind, Page};
 use hafen_client::wire::List;
-use hafen_http::ApiError;
+use hafen_http::{ApiError, Peer};
 use http::header;
 use http::request::Parts;
 use serde::Deserialize;
@@ -42,6 +40,8 @@ pub const OPEN: &[&str] = &[
     "/oauth/sign-in",
     "/oauth/device",
     "/oauth/device-authorization",
+    "/oauth/external",
+    "/oauth/external-callback",
     "/oauth/token",
     "/oauth/userinfo",
     "/oauth/revoke",
@@ -87,7 +87,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         let acting = Actor::current().address.and_then(|address| address.parse().ok());
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(peer)| peer.address());
+        let peer = peer.and_then(|address| address.parse().ok());
         let client =
             parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
         Ok(Self { address: acting.or(peer), client: client.to_owned() })

@@ -1,6 +1,7 @@
 //! What the service does: rule, store, event, in one transaction. One file per resource.
 
 mod client;
+mod external;
 mod factors;
 mod invitation;
 mod membership;

@@ -21,7 +21,7 @@ const STEP_UP: Duration = Duration::from_mins(5);
 
 impl Identity {
     /// Begins a session in the transaction of its sign-in.
-    pub(super) async fn session_begin(
+    pub(crate) async fn session_begin(
         &self,
         tx: &mut Tx,
         person: &PersonRow,

@@ -23,6 +23,8 @@ const TRIES: i64 = 5;
 
 #[derive(Serialize, Deserialize)]
 struct State {
+    /// What was proven first.
+    first: String,
     /// Hash of the device's token, when the person is known to use it.
     device: Option<String>,
 }
@@ -64,14 +66,11 @@ impl Identity {
         }
         let has_totp = factor::totp(&mut *tx, &id).await?.is_some();
         if has_totp {
-            let secret = Secret::generate(Kind::Ceremony, &*self.0.random);
-            let state = serde_json::to_string(&State { device }).map_err(Error::internal)?;
-            let until = self.0.now().plus(PATIENCE);
-            ceremony::insert(&mut tx, &secret.hash(), SECOND_FACTOR, &id, &state, until).await?;
             tx.commit().await.map_err(hafen_db::store_error)?;
+            let ceremony = self.second_factor_begin(&id, "password", device).await?;
             return Ok(SignInStep {
                 state: "second_factor".into(),
-                ceremony: Some(secret.expose().to_owned()),
+                ceremony: Some(ceremony),
                 factors: vec!["totp".into(), "recovery_code".into()],
                 session: None,
             });
@@ -89,6 +88,23 @@ impl Identity {
             origin.actor(person, "").acts(self.session_begin(&mut tx, person, &["password"], origin)).await?;
         self.0.commit(tx).await?;
         Ok(SignInStep { state: "done".into(), ceremony: None, factors: Vec::new(), session: Some(session) })
+    }
+
+    /// Somebody has proven a first factor: what to send back with the second.
+    pub(crate) async fn second_factor_begin(
+        &self,
+        person: &str,
+        first: &str,
+        device: Option<String>,
+    ) -> Result<String> {
+        let secret = Secret::generate(Kind::Ceremony, &*self.0.random);
+        let state = State { first: first.to_owned(), device };
+        let state = serde_json::to_string(&state).map_err(Error::internal)?;
+        let mut tx = self.0.db.write().await?;
+        ceremony::insert(&mut tx, &secret.hash(), SECOND_FACTOR, person, &state, self.0.now().plus(PATIENCE))
+            .await?;
+        tx.commit().await.map_err(hafen_db::store_error)?;
+        Ok(secret.expose().to_owned())
     }
 
     /// Second step.
@@ -128,7 +144,7 @@ impl Identity {
             let Some(second) = second else { return Ok(None) };
             self.forgive(&mut tx, &admitted).await?;
             ceremony::delete(&mut tx, &hash).await?;
-            self.session_begin(&mut tx, &person, &["password", second.name()], origin).await.map(Some)
+            self.session_begin(&mut tx, &person, &[&state.first, second.name()], origin).await.map(Some)
         };
         let session = origin.actor(&person, "").acts(work).await?;
         if let Some(session) = session {

@@ -113,7 +113,7 @@ impl Identity {
     }
 
     /// A page's cookies. Sent along from other sites only when a person follows a link.
-    fn cookies(&self, answer: &mut Response, session: &SessionCreated) {
+    pub(super) fn cookies(&self, answer: &mut Response, session: &SessionCreated) {
         let secure = if self.0.public_url.scheme() == "https" { "; Secure" } else { "" };
         for (name, value, age) in [
             ("session", &session.token, String::new()),
@@ -202,7 +202,11 @@ pub async fn show(
         }
         _ => {
             let organisation = identity.organisation_name(&wanted.client).await;
-            pages::sign_in(language, &format!("/oauth/authorize?{query}"), &organisation, None)
+            let external =
+                crate::store::external::list(identity.0.db.reader(), wanted.client.shown.organisation)
+                    .await
+                    .unwrap_or_default();
+            pages::sign_in(language, &format!("/oauth/authorize?{query}"), &organisation, &external, None)
         }
     }
 }
@@ -286,7 +290,7 @@ impl Identity {
 }
 
 /// Where a sign-in may lead: only to our own pages.
-fn own_page(text: &str) -> Option<&str> {
+pub(super) fn own_page(text: &str) -> Option<&str> {
     (text.starts_with("/oauth/authorize?") || text == "/oauth/device" || text.starts_with("/oauth/device?"))
         .then_some(text)
 }
@@ -353,7 +357,13 @@ pub async fn sign_in(
                 .pick("Anmeldename und Passwort passen nicht zusammen.", "Login and password do not fit.");
             let text =
                 if error.code() == "sign_in_failed" { wrong.to_owned() } else { error.message().to_owned() };
-            pages::sign_in(language, return_to, form.get("organisation").unwrap_or("default"), Some(&text))
+            pages::sign_in(
+                language,
+                return_to,
+                form.get("organisation").unwrap_or("default"),
+                &[],
+                Some(&text),
+            )
         }
     }
 }

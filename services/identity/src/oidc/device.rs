@@ -125,7 +125,7 @@ pub async fn show(
         } else {
             format!("/oauth/device?user_code={code}")
         };
-        return pages::sign_in(language, &return_to, "default", None);
+        return pages::sign_in(language, &return_to, "default", &[], None);
     };
     let title = language.pick("Gerät verbinden", "Connect a device");
     if code.is_empty() {

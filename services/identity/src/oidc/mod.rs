@@ -9,6 +9,7 @@
 mod authorize;
 mod device;
 mod exchange;
+mod external;
 mod info;
 mod keys;
 mod pages;
@@ -43,6 +44,8 @@ pub fn routes() -> OpenApiRouter<Identity> {
         .route("/oauth/sign-in", post(authorize::sign_in))
         .route("/oauth/device", get(device::show).post(device::answer))
         .route("/oauth/device-authorization", post(device::begin))
+        .route("/oauth/external", get(external::leave))
+        .route("/oauth/external-callback", get(external::arrive))
         .route("/oauth/token", post(token::token))
         .route("/oauth/userinfo", get(info::userinfo).post(info::userinfo))
         .route("/oauth/revoke", post(info::revoke))

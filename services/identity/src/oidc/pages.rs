@@ -4,6 +4,7 @@
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hafen_client::wire::IdentityProvider;
 use hafen_http::Verbatim;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
@@ -98,7 +99,13 @@ pub fn failed(language: Language, status: StatusCode, message: &str) -> Response
 }
 
 /// Organisation, login, password.
-pub fn sign_in(language: Language, return_to: &str, organisation: &str, problem: Option<&str>) -> Response {
+pub fn sign_in(
+    language: Language,
+    return_to: &str,
+    organisation: &str,
+    external: &[IdentityProvider],
+    problem: Option<&str>,
+) -> Response {
     let problem = problem
         .map(|text| format!("<p class=\"bad\" role=\"alert\">{}</p>", escape(text)))
         .unwrap_or_default();
@@ -115,7 +122,15 @@ pub fn sign_in(language: Language, return_to: &str, organisation: &str, problem:
         language.pick("Passwort", "Password"),
         language.pick("Weiter", "Continue"),
     );
-    page(StatusCode::OK, language, language.pick("Anmelden", "Sign in"), &body, None)
+    let back: String = url::form_urlencoded::byte_serialize(return_to.as_bytes()).collect();
+    let links = external.iter().fold(String::new(), |links, one| {
+        let (id, name, with) = (&one.id, escape(&one.name), language.pick("Anmelden mit", "Sign in with"));
+        links
+            + &format!(
+                "<p><a href=\"/oauth/external?provider={id}&amp;return_to={back}\">{with} {name}</a></p>"
+            )
+    });
+    page(StatusCode::OK, language, language.pick("Anmelden", "Sign in"), &(body + &links), None)
 }
 
 /// The one-time code.

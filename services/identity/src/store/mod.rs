@@ -4,6 +4,7 @@
 
 pub mod ceremony;
 pub mod credential;
+pub mod external;
 pub mod factor;
 pub mod invitation;
 pub mod membership;
@@ -73,6 +74,8 @@ CREATE TABLE workload_trust (id TEXT PRIMARY KEY, organisation TEXT NOT NULL, na
 CREATE INDEX workload_trust_issuer ON workload_trust (issuer);
 CREATE TABLE used_jwt (hash TEXT PRIMARY KEY, expires_at BIGINT NOT NULL);
 CREATE INDEX used_jwt_expiry ON used_jwt (expires_at);
+CREATE TABLE identity_provider (id TEXT PRIMARY KEY, organisation TEXT NOT NULL, name TEXT NOT NULL, issuer TEXT NOT NULL, client_id TEXT NOT NULL, sealed TEXT NOT NULL, created_at BIGINT NOT NULL, UNIQUE (organisation, name));
+CREATE TABLE external_identity (provider TEXT NOT NULL, subject TEXT NOT NULL, person TEXT NOT NULL, created_at BIGINT NOT NULL, PRIMARY KEY (provider, subject));
 ",
     },
 ];

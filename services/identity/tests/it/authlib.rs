@@ -28,6 +28,7 @@ async fn authlib_completes_each_flow() {
         public_url: url.clone(),
         cost: Cost::LOWEST,
         local_operator: None,
+        fetch: Arc::new(hafen_identity::Network::new().unwrap()),
     })
     .await
     .unwrap();

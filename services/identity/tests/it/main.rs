@@ -8,6 +8,7 @@
 )]
 
 mod authlib;
+mod external;
 mod openid;
 mod organisations;
 mod passkeys;

@@ -43,7 +43,7 @@ fn query(change: &[(&str, &str)]) -> String {
 }
 
 /// The value of a hidden field of a page.
-fn field(answer: &Answer, name: &str) -> String {
+pub fn field(answer: &Answer, name: &str) -> String {
     let html = answer.body.as_str().unwrap();
     let from =
         html.find(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("no field {name}: {html}"));
@@ -95,7 +95,7 @@ async fn browser(world: &World, person: &Person, organisation: &str) -> String {
 }
 
 /// Allows the client; gives where the browser is sent.
-async fn allow(world: &World, cookie: &str, query: &str) -> url::Url {
+pub async fn allow(world: &World, cookie: &str, query: &str) -> url::Url {
     let page = world.page(&format!("/oauth/authorize?{query}"), cookie).await;
     let pairs =
         [("form", field(&page, "form")), ("query", field(&page, "query")), ("answer", "allow".to_owned())];
@@ -105,7 +105,7 @@ async fn allow(world: &World, cookie: &str, query: &str) -> url::Url {
     url::Url::parse(sent.headers["location"].to_str().unwrap()).unwrap()
 }
 
-fn parameter(url: &url::Url, name: &str) -> Option<String> {
+pub fn parameter(url: &url::Url, name: &str) -> Option<String> {
     url.query_pairs().find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
 }
 

@@ -123,28 +123,30 @@ async fn unknown_wrong_and_suspended_get_one_answer() {
     assert!(!text.contains("nobody@example.org"), "what was typed is not written down");
 }
 
-/// Medians of a known and of an unknown account differ by less than a quarter of the hash. The bound is generous, for machines
-/// that are busy with other tests; without the hash for the unknown the difference would be the whole of it.
+/// The quickest answers for a known and for an unknown account are alike. The quickest, because whatever else runs on the machine
+/// only adds, and asked until they are: what is left is the work itself. Without the hash for the unknown its quickest answer
+/// would be a tenth of the other's, however often one asks.
 #[tokio::test(flavor = "multi_thread")]
 async fn timing_does_not_tell_accounts() {
     let world = World::with_cost(hafen_db::testing::sqlite(), Cost::STANDARD).await;
     let owner = world.owner().await;
-    let mut times = [Vec::new(), Vec::new()];
-    for round in 0..20 {
+    let mut quickest = [Duration::MAX; 2];
+    for round in 0..200 {
         for (at, login) in [(0, owner.login.clone()), (1, format!("nobody-{round}@example.org"))] {
+            // Time moves on, so that earlier failures do not slow this one.
+            world.clock.step(Duration::from_mins(15));
             let from = format!("198.51.{round}.{at}:1000");
             let body = Some(json!({ "login": login, "password": "quite another password" }));
             let begun = Instant::now();
             world.send_from(&from, "POST", "/sign-in/password", "", body).await.is(401);
-            times[at].push(begun.elapsed());
+            quickest[at] = quickest[at].min(begun.elapsed());
+        }
+        let [known, unknown] = quickest;
+        if round >= 10 && known.abs_diff(unknown) < known.max(unknown) / 4 + Duration::from_millis(2) {
+            return;
         }
     }
-    let [known, unknown] = times.map(|mut times| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    });
-    let bound = known.max(unknown) / 4 + Duration::from_millis(3);
-    assert!(known.abs_diff(unknown) < bound, "known {known:?}, unknown {unknown:?}");
+    panic!("known {:?}, unknown {:?}", quickest[0], quickest[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

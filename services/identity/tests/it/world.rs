@@ -1,6 +1,5 @@
 //! The service behind the check of credentials, as the platform serves it; people who sign in.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hafen_base::{Clock as _, SteppedClock, SystemRandom};
 use hafen_db::testing::TestDb;
-use hafen_http::ApiError;
+use hafen_http::{ApiError, Peer};
 use hafen_identity::model::totp::{TotpSecret, step_at};
 use hafen_identity::{Cost, Identity, IdentityConfig, OPEN, Presented};
 use hafen_work::Health;
@@ -90,16 +89,21 @@ impl World {
     }
 
     pub async fn with_cost(database: TestDb, cost: Cost) -> Self {
-        let (clock, folder) = (SteppedClock::new(), tempfile::tempdir().unwrap());
+        Self::at(database, cost, SteppedClock::new(), "https://hafen.example.org").await
+    }
+
+    pub async fn at(database: TestDb, cost: Cost, clock: SteppedClock, public_url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let identity = Identity::open(IdentityConfig {
             location: database.location.clone(),
             clock: Arc::new(clock.clone()),
             random: Arc::new(SystemRandom),
             health: Health::default(),
             folder: folder.path().to_owned(),
-            public_url: "https://hafen.example.org".into(),
+            public_url: public_url.into(),
             cost,
             local_operator: Some(1000),
+            fetch: Arc::new(hafen_identity::Network::new().unwrap()),
         })
         .await
         .unwrap();
@@ -123,7 +127,7 @@ impl World {
             .method(method)
             .uri(format!("/api/v1{path}"))
             .header("authorization", format!("Bearer {token}"))
-            .extension(ConnectInfo(from.parse::<SocketAddr>().unwrap()));
+            .extension(ConnectInfo(Peer::Tcp(from.parse().unwrap())));
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
