@@ -272,11 +272,7 @@ impl Handler {
 impl russh::server::Handler for Handler {
     type Error = russh::Error;
 
-    async fn auth_publickey(
-        &mut self,
-        user: &str,
-        _key: VerifiedPublicKey<'_>,
-    ) -> Result<Auth, Self::Error> {
+    async fn auth_publickey(&mut self, user: &str, _key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
         self.state.refused(user, None, "key", "a key without a certificate".into()).await;
         Ok(Auth::reject())
     }
