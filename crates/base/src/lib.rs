@@ -4,6 +4,7 @@
 //! a test can step through hours in milliseconds and replay a failure from its seed; the two `System…` types are
 //! the only places in the workspace that touch the real ones.
 
+mod actor;
 mod clock;
 mod error;
 mod id;
@@ -11,6 +12,7 @@ mod name;
 mod page;
 mod random;
 
+pub use actor::{Actor, ActorKind};
 pub use clock::{Clock, SteppedClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, FieldProblem, Result};
 pub use id::{

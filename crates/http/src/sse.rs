@@ -112,8 +112,11 @@ mod tests {
 
     async fn filled() -> (EventLog, testing::TestDb) {
         let database = testing::sqlite();
-        let db = Db::open(&database.location, "events", &[hafen_work::MIGRATION]).await.unwrap();
-        let log = EventLog::new(db.clone(), Arc::new(SystemClock));
+        let db =
+            Db::open(&database.location, "events", &[hafen_work::MIGRATION, hafen_work::ACTOR_MIGRATION])
+                .await
+                .unwrap();
+        let log = EventLog::new("events", db.clone(), Arc::new(SystemClock));
         let event = |number: i64| NewEvent {
             project: "p".into(),
             kind: "machine.started",

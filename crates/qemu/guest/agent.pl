@@ -41,7 +41,7 @@ $SIG{PIPE} = 'IGNORE';
 $SIG{IO}   = sub { };
 $SIG{ALRM} = sub { thaw() };
 POSIX::sigprocmask(POSIX::SIG_BLOCK(), POSIX::SigSet->new($SIGIO));
-my ($port, $buffer, $frozen, $first_identity) = (undef, '', 0, 0);
+my ($port, $buffer, $frozen, $applied, $first_identity) = (undef, '', 0, 0, 0);
 my $template = do { my $cmdline = slurp('/proc/cmdline'); $cmdline =~ /\bhafen\.template=1\b/ };
 
 sub slurp {
@@ -52,7 +52,8 @@ sub slurp {
     return defined $text ? $text : '';
 }
 
-# Never leaves half a file: readers see the old text or the new.
+# Never leaves half a file: readers see the old text or the new. But for a clone's first identity, when nobody reads yet
+# and a clone that breaks off is thrown away: to replace a file makes ext4 write it out at once, to make one does not.
 sub spew {
     my ($path, $mode, $text) = @_;
     my $new = "$path.hafen-new";
@@ -66,6 +67,7 @@ sub spew {
         $done += $n;
     }
     close($out) or die "close $new: $!\n";
+    unlink $path if $template && !$applied;
     rename($new, $path) or die "rename $new: $!\n";
 }
 
@@ -209,6 +211,30 @@ sub interface_now {
 
 sub sockaddr4 { my ($ip) = @_; return pack('S n a4 x8', AF_INET, 0, $ip) }
 
+sub datagram_socket {
+    socket(my $sock, AF_INET, SOCK_DGRAM, 0) or die "socket: $!\n";
+    return $sock;
+}
+
+sub card_switch {
+    my ($sock, $name, $up) = @_;
+    my $request = pack 'a16 x24', $name;
+    ioctl($sock, $SIOCGIFFLAGS, $request) or die "SIOCGIFFLAGS: $!\n";
+    my $now = unpack 'x16 S', $request;
+    my $then = $up ? $now | $IFF_UP : $now & ~$IFF_UP;
+    return if $now == $then;
+    $request = pack 'a16 S x22', $name, $then;
+    ioctl($sock, $SIOCSIFFLAGS, $request) or die "SIOCSIFFLAGS: $!\n";
+}
+
+# No router advertisements, no link-local traffic: addresses come from the host alone.
+sub ipv6_off {
+    my ($name) = @_;
+    my $path = "/proc/sys/net/ipv6/conf/$name/disable_ipv6";
+    return if slurp($path) eq "1\n";
+    if (open my $off, '>', $path) { print $off "1\n" }
+}
+
 sub network_up {
     my ($fields) = @_;
     my $address = one($fields, 'address');
@@ -218,26 +244,18 @@ sub network_up {
     my ($ip, $prefix) = $address =~ m{\A([0-9.]+)/([0-9]+)\z} or die "bad address\n";
     my $packed = inet_aton($ip);
     my $mask = pack 'N', $prefix == 0 ? 0 : (0xffffffff << (32 - $prefix)) & 0xffffffff;
-    socket(my $sock, AF_INET, SOCK_DGRAM, 0) or die "socket: $!\n";
-    my $flags = sub {
-        my ($up) = @_;
-        my $request = pack 'a16 x24', $name;
-        ioctl($sock, $SIOCGIFFLAGS, $request) or die "SIOCGIFFLAGS: $!\n";
-        my $now = unpack 'x16 S', $request;
-        my $then = $up ? $now | $IFF_UP : $now & ~$IFF_UP;
-        return if $now == $then;
-        $request = pack 'a16 S x22', $name, $then;
-        ioctl($sock, $SIOCSIFFLAGS, $request) or die "SIOCSIFFLAGS: $!\n";
-    };
-    # No router advertisements, no link-local traffic: addresses come from the host alone.
-    if (open my $off, '>', "/proc/sys/net/ipv6/conf/$name/disable_ipv6") { print $off "1\n" }
+    my $sock = datagram_socket();
+    ipv6_off($name);
     if (defined $mac) {
         my $now = slurp("/sys/class/net/$name/address");
         chomp $now;
         if ($now ne $mac) {
-            $flags->(0);
             my $request = pack 'a16 S a6 x16', $name, 1, pack 'H*', $mac =~ tr/://dr;
-            ioctl($sock, $SIOCSIFHWADDR, $request) or die "SIOCSIFHWADDR: $!\n";
+            # A card that is up may refuse.
+            if (!ioctl($sock, $SIOCSIFHWADDR, $request)) {
+                card_switch($sock, $name, 0);
+                ioctl($sock, $SIOCSIFHWADDR, $request) or die "SIOCSIFHWADDR: $!\n";
+            }
         }
     }
     if (defined(my $mtu = one($fields, 'mtu'))) {
@@ -248,7 +266,7 @@ sub network_up {
     ioctl($sock, $SIOCSIFADDR, $request) or die "SIOCSIFADDR: $!\n";
     $request = pack 'a16 a16 x8', $name, sockaddr4($mask);
     ioctl($sock, $SIOCSIFNETMASK, $request) or die "SIOCSIFNETMASK: $!\n";
-    $flags->(1);
+    card_switch($sock, $name, 1);
     if (defined(my $gateway = one($fields, 'gateway'))) {
         # struct rtentry: pad, dst, gateway, genmask, flags (UP|GATEWAY), the rest zero.
         my $any = sockaddr4("\0\0\0\0");
@@ -264,19 +282,29 @@ sub hosts_text {
     return $text;
 }
 
-# boot_id is made by the kernel once per boot: all clones would share the template's.
+# boot_id is made by the kernel once per boot: all clones would share the template's. A file stands in for it.
 sub boot_id_set {
     my ($id) = @_;
-    make_dirs('/run/hafen');
     my $target = '/proc/sys/kernel/random/boot_id';
-    my $now = slurp($target);
-    chomp $now;
-    return if $now eq $id;
-    syscall($SYSCALL{umount2}, my $old = $target, 2) if -e '/run/hafen/boot_id';
-    spew('/run/hafen/boot_id', 0444, "$id\n");
-    my $source = '/run/hafen/boot_id';
-    call('mount', $source, $target, my $none = '', $MS_BIND, 0);
-    call('mount', $source, $target, $none, $MS_BIND | $MS_REMOUNT | $MS_RDONLY, 0);
+    return if slurp($target) eq "$id\n";
+    my $file = '/run/hafen/boot_id';
+    # Mounted already, by the template or an earlier identity: the text changes in place. A mount would wake systemd, which
+    # then reads all of them again.
+    if (sysopen(my $out, $file, O_WRONLY)) {
+        my $n = syswrite($out, "$id\n");
+        die "write $file: $!\n" unless defined $n && $n == 1 + length $id;
+        return if slurp($target) eq "$id\n";
+    }
+    boot_id_mount($id);
+}
+
+sub boot_id_mount {
+    my ($id) = @_;
+    my ($target, $file) = ('/proc/sys/kernel/random/boot_id', '/run/hafen/boot_id');
+    make_dirs('/run/hafen');
+    spew($file, 0444, "$id\n");
+    call('mount', $file, $target, my $none = '', $MS_BIND, 0);
+    call('mount', $file, $target, $none, $MS_BIND | $MS_REMOUNT | $MS_RDONLY, 0);
 }
 
 sub keys_write {
@@ -439,7 +467,15 @@ sub root_grow {
 
 # A template has no host key at all: sshd is captured while it waits for one. It has then done
 # everything but reading the key and listening, which is most of its start under emulation.
+#
+# Nor does a clone have to do what needs no identity: its card is up, without an address, and its boot id lies in a file
+# that stands in for the kernel's.
 sub template_prepare {
+    my $name = interface();
+    ipv6_off($name);
+    card_switch(datagram_socket(), $name, 1);
+    chomp(my $id = slurp('/proc/sys/kernel/random/boot_id'));
+    boot_id_mount($id);
     return if -e $HOST_KEY;
     POSIX::mkfifo($HOST_KEY, 0600) or die "mkfifo $HOST_KEY: $!\n";
 }
@@ -454,6 +490,8 @@ sub template_settle {
         chomp $pid;
         my $waits = slurp("/proc/$pid/syscall") =~ /\A257 / && slurp("/proc/$pid/stat") =~ /\) S /;
         $calm = $left == 0 && $waits ? $calm + 1 : 0;
+        # What clones would write out, each for itself.
+        call('sync');
         return if $calm == 3;
         select(undef, undef, undef, 0.3);
     }
@@ -474,6 +512,7 @@ my %verbs = (
         make_dirs('/run/hafen');
         $first_identity = !-e $APPLIED;
         spew($APPLIED, 0644, "1\n");
+        $applied = 1;
         return (ready => facts());
     },
     freeze => sub {

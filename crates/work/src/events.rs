@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use hafen_base::{Clock, Result};
+use async_trait::async_trait;
+use hafen_base::{Actor, Clock, Error, Result};
 use hafen_client::wire::Event;
 use hafen_db::{Db, Tx, sqlx, store_error};
 use serde_json::Value;
@@ -25,20 +26,49 @@ pub struct NewEvent {
     pub data: Value,
 }
 
+/// What happened in one service, for whoever follows it: in order, without gaps, and with who did it.
+#[async_trait]
+pub trait Feed: Send + Sync + 'static {
+    /// Name of the service; stays.
+    fn service(&self) -> &'static str;
+
+    /// Events after position `after`, oldest first.
+    async fn read(&self, after: i64, limit: u32) -> Result<Vec<Event>>;
+
+    /// Rings whenever there may be more.
+    fn subscribe(&self) -> watch::Receiver<()>;
+}
+
+#[async_trait]
+impl Feed for EventLog {
+    fn service(&self) -> &'static str {
+        self.service
+    }
+
+    async fn read(&self, after: i64, limit: u32) -> Result<Vec<Event>> {
+        Self::read(self, after, limit, None).await
+    }
+
+    fn subscribe(&self) -> watch::Receiver<()> {
+        Self::subscribe(self)
+    }
+}
+
 /// Events are kept for this many; older ones are dropped.
 const KEPT: i64 = 200_000;
 
 /// The log, and a bell that rings when it grew.
 #[derive(Clone)]
 pub struct EventLog {
+    service: &'static str,
     db: Db,
     clock: Arc<dyn Clock>,
     bell: Arc<watch::Sender<()>>,
 }
 
 impl EventLog {
-    pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
-        Self { db, clock, bell: Arc::new(watch::Sender::new(())) }
+    pub fn new(service: &'static str, db: Db, clock: Arc<dyn Clock>) -> Self {
+        Self { service, db, clock, bell: Arc::new(watch::Sender::new(())) }
     }
 
     /// Writes an event in the caller's transaction. Call `ring` after the commit.
@@ -62,8 +92,11 @@ impl EventLog {
             .map_err(store_error)?;
         let last: i64 = row.try_get("seq").map_err(store_error)?;
         let at = self.clock.now().micros();
+        let actor = serde_json::to_string(&Actor::current()).map_err(Error::internal)?;
         for (seq, event) in (last - count + 1..).zip(events) {
-            sqlx::query("INSERT INTO event (seq, at, project, kind, object, message, data) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+            sqlx::query(
+                "INSERT INTO event (seq, at, project, kind, object, message, data, actor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            )
                 .bind(seq)
                 .bind(at)
                 .bind(event.project)
@@ -71,6 +104,7 @@ impl EventLog {
                 .bind(event.object)
                 .bind(event.message)
                 .bind(event.data.to_string())
+                .bind(&actor)
                 .execute(&mut **tx)
                 .await
                 .map_err(store_error)?;
@@ -118,7 +152,7 @@ impl EventLog {
     /// As the database's.
     pub async fn read(&self, after: i64, limit: u32, project: Option<&str>) -> Result<Vec<Event>> {
         let rows = sqlx::query(
-            "SELECT seq, at, project, kind, object, message, data FROM event \
+            "SELECT seq, at, project, kind, object, message, data, actor FROM event \
              WHERE seq > $1 AND ($2 = '' OR project = $2) ORDER BY seq LIMIT $3",
         )
         .bind(after)
@@ -138,6 +172,9 @@ impl EventLog {
                     message: row.try_get("message").map_err(store_error)?,
                     data: serde_json::from_str(row.try_get::<&str, _>("data").map_err(store_error)?)
                         .unwrap_or(Value::Null),
+                    // Written before there were actors: nobody knows any more.
+                    actor: serde_json::from_str(row.try_get::<&str, _>("actor").map_err(store_error)?)
+                        .unwrap_or_else(|_| Actor::platform()),
                 })
             })
             .collect()

@@ -9,7 +9,7 @@ mod health;
 mod once;
 mod runner;
 
-pub use events::{EventLog, NewEvent};
+pub use events::{EventLog, Feed, NewEvent};
 pub use health::Health;
 pub use once::{Begun, Once, OnceTx};
 pub use runner::{Next, Reconciler, Runner, Wake};
@@ -23,5 +23,12 @@ pub const MIGRATION: Migration = Migration {
 INSERT INTO event_counter (id, seq) VALUES (1, 0);
 CREATE TABLE event (seq BIGINT PRIMARY KEY, at BIGINT NOT NULL, project TEXT NOT NULL, kind TEXT NOT NULL, object TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL);
 CREATE TABLE once (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, answer TEXT NOT NULL, at BIGINT NOT NULL);
+",
+};
+
+/// Who did it, beside what happened. A service of before has its own tables between the two.
+pub const ACTOR_MIGRATION: Migration = Migration {
+    name: "20261125_event_actor",
+    sql: "ALTER TABLE event ADD COLUMN actor TEXT NOT NULL DEFAULT '';
 ",
 };

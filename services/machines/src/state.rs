@@ -86,7 +86,7 @@ impl Machines {
             noticed: config.engine.watch(),
         };
         Ok(Self(Arc::new(Parts {
-            events: EventLog::new(db.clone(), Arc::clone(&config.clock)),
+            events: EventLog::new("machines", db.clone(), Arc::clone(&config.clock)),
             db,
             engine: config.engine,
             clock: config.clock,

@@ -55,7 +55,7 @@ impl Stacks {
         let db = Db::open(&config.location, "stacks", store::MIGRATIONS).await?;
         let (wake, inbox) = Runner::channel();
         Ok(Self(Arc::new(Parts {
-            events: EventLog::new(db.clone(), Arc::clone(&config.clock)),
+            events: EventLog::new("stacks", db.clone(), Arc::clone(&config.clock)),
             db,
             platform: config.platform,
             read: config.read,

@@ -23,6 +23,7 @@ CREATE UNIQUE INDEX apply_running ON apply (project) WHERE status = 'running';
 CREATE TABLE apply_step (apply TEXT NOT NULL, position BIGINT NOT NULL, address TEXT NOT NULL, action TEXT NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL, took_ms BIGINT NOT NULL, PRIMARY KEY (apply, position));
 ",
     },
+    hafen_work::ACTOR_MIGRATION,
 ];
 
 /// A stack as it is kept. The texts are JSON of this service's own making.

@@ -1,6 +1,6 @@
 //! Pages, problems, events, health.
 
-use hafen_base::{FieldProblem, Timestamp};
+use hafen_base::{Actor, FieldProblem, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -49,6 +49,8 @@ pub struct Event {
     /// What a program may need besides.
     #[serde(default)]
     pub data: Value,
+    /// Who did it: by a request, or the platform itself.
+    pub actor: Actor,
 }
 
 /// The health of one service.

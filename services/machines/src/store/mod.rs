@@ -76,4 +76,5 @@ CREATE TABLE publication (id TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT 
 CREATE INDEX replaced_instance_machine ON replaced_instance (machine_id);
 ",
     },
+    hafen_work::ACTOR_MIGRATION,
 ];
