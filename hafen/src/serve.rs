@@ -21,6 +21,7 @@ use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
 use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
+use hafen_seal::MasterKey;
 use hafen_stacks::{Stacks, StacksConfig, read_manifest};
 use hafen_work::Health;
 use tokio::net::TcpListener;
@@ -51,6 +52,10 @@ pub struct ServeArgs {
     /// PostgreSQL as `postgres://user@host/database`; SQLite under `HAFEN_HOME` when absent.
     #[arg(long, env = "HAFEN_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
+    /// File of the key that seals other keys: 32 bytes in base 64, mode 0600. Else the systemd credential `hafen-key`, else
+    /// the file `key` under `HAFEN_HOME`, which is made.
+    #[arg(long, env = "HAFEN_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
     /// Faults of the simulated engine, a JSON file: for tests and exercises.
     #[arg(long, hide = true)]
     pub sim_faults: Option<PathBuf>,
@@ -128,7 +133,8 @@ async fn services(
         Some(url) => Location::Postgres(url.clone()),
         None => Location::Sqlite(home.folder().to_owned()),
     };
-    let ca = Arc::new(SshCa::open(&home.path("ca"), &SystemRandom)?);
+    let key = MasterKey::find(args.key_file.as_deref(), &home.path("key"), &SystemRandom)?;
+    let ca = Arc::new(SshCa::open(&home.path("ca"), &key, &SystemRandom)?);
     let engine = engine(args, home, &ca).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let machines = Machines::open(MachinesConfig {
