@@ -11,6 +11,7 @@ use axum::Router;
 use axum::response::{Html, IntoResponse as _};
 use axum::routing::get;
 use clap::{Args, ValueEnum};
+use hafen_access::{Access, AccessConfig};
 use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
 use hafen_client::wire::Status;
 use hafen_client::{Client, RouterTransport, Token};
@@ -21,7 +22,6 @@ use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
 use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
-use hafen_seal::MasterKey;
 use hafen_stacks::{Stacks, StacksConfig, read_manifest};
 use hafen_work::Health;
 use tokio::net::TcpListener;
@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::bastion::{self, Keys};
 use crate::cli::HOLDER;
 use crate::home::{Endpoint, Home, cache_folder};
 
@@ -56,6 +57,12 @@ pub struct ServeArgs {
     /// the file `key` under `HAFEN_HOME`, which is made.
     #[arg(long, env = "HAFEN_KEY_FILE")]
     pub key_file: Option<PathBuf>,
+    /// Run the SSH bastion at this address, too; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", env = "HAFEN_BASTION")]
+    pub bastion: Option<SocketAddr>,
+    /// How people reach the bastion, as host:port; the address it listens at unless said.
+    #[arg(long, value_name = "HOST:PORT", env = "HAFEN_BASTION_ADDRESS")]
+    pub bastion_address: Option<String>,
     /// Faults of the simulated engine, a JSON file: for tests and exercises.
     #[arg(long, hide = true)]
     pub sim_faults: Option<PathBuf>,
@@ -84,10 +91,11 @@ impl utoipa::Modify for Security {
 const OPEN: &[&str] = &["/health"];
 
 /// The services' routes and their document, for `serve` and for the committed document.
-pub fn api(machines: &Machines, stacks: &Stacks) -> (Router, utoipa::openapi::OpenApi) {
+pub fn api(machines: &Machines, stacks: &Stacks, access: &Access) -> (Router, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(hafen_machines::api::router(machines.clone()))
         .merge(stacks.router())
+        .merge(access.router())
         .split_for_parts()
 }
 
@@ -122,19 +130,34 @@ async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dy
     }
 }
 
-/// Opens both services over one home.
+/// What was opened over one home.
+struct Services {
+    machines: Machines,
+    stacks: Stacks,
+    access: Access,
+    engine: Arc<dyn Engine>,
+    keys: Keys,
+}
+
+/// Where a home's state lives.
+pub fn location(database: Option<&str>, home: &Home) -> Location {
+    match database {
+        Some(url) => Location::Postgres(url.to_owned()),
+        None => Location::Sqlite(home.folder().to_owned()),
+    }
+}
+
+/// Opens the services over one home. `address` is where they will answer.
 async fn services(
     args: &ServeArgs,
     home: &Home,
     token: &Token,
     health: &Health,
-) -> Result<(Machines, Stacks, Arc<dyn Engine>)> {
-    let location = match &args.database {
-        Some(url) => Location::Postgres(url.clone()),
-        None => Location::Sqlite(home.folder().to_owned()),
-    };
-    let key = MasterKey::find(args.key_file.as_deref(), &home.path("key"), &SystemRandom)?;
-    let ca = Arc::new(SshCa::open(&home.path("ca"), &key, &SystemRandom)?);
+    address: SocketAddr,
+) -> Result<Services> {
+    let location = location(args.database.as_deref(), home);
+    let keys = Keys::open(args.key_file.as_deref(), home)?;
+    let ca = Arc::clone(&keys.ca);
     let engine = engine(args, home, &ca).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let machines = Machines::open(MachinesConfig {
@@ -142,24 +165,34 @@ async fn services(
         engine: Arc::clone(&engine),
         clock: Arc::clone(&clock),
         random: Arc::new(SystemRandom),
-        ca,
+        ca: Arc::clone(&ca),
         health: health.clone(),
     })
     .await?;
     // The stacks service speaks to the machines service as any client would, only without a network between.
     let (router, _document) = hafen_machines::api::router(machines.clone()).split_for_parts();
     let router = hafen_http::finish(router, BearerToken::new(token.expose()), OPEN);
-    let client = Client::new(Arc::new(RouterTransport::new(router, None)), token.clone());
+    let client = Client::new(Arc::new(RouterTransport::new(router, Some(address))), token.clone());
     let stacks = Stacks::open(StacksConfig {
-        location,
-        platform: Arc::new(client),
+        location: location.clone(),
+        platform: Arc::new(client.clone()),
         read: Arc::new(read_manifest),
-        clock,
+        clock: Arc::clone(&clock),
         random: Arc::new(SystemRandom),
         health: health.clone(),
     })
     .await?;
-    Ok((machines, stacks, engine))
+    let access = Access::open(AccessConfig {
+        location,
+        platform: client,
+        ca,
+        clock,
+        random: Arc::new(SystemRandom),
+        health: health.clone(),
+        bastion_address: args.bastion_address.clone(),
+    })
+    .await?;
+    Ok(Services { machines, stacks, access, engine, keys })
 }
 
 pub async fn run(args: ServeArgs) -> Result<()> {
@@ -176,14 +209,15 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let _lock = home.lock()?;
     let token = home.token(&SystemRandom)?;
     let health = Health::default();
-    let (machines, stacks, engine) = services(&args, &home, &token, &health).await?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| Error::unavailable(format!("cannot listen at {}: {error}", args.listen)))?;
     let address = listener.local_addr().map_err(Error::internal)?;
     let url = format!("http://{address}");
+    let Services { machines, stacks, access, engine, keys } =
+        services(&args, &home, &token, &health, address).await?;
 
-    let (router, document) = api(&machines, &stacks);
+    let (router, document) = api(&machines, &stacks, &access);
     let status = {
         let (health, url, engine, started_at) =
             (health.clone(), url.clone(), Arc::clone(&engine), SystemClock.now());
@@ -223,10 +257,28 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let app = hafen_http::finish(router, BearerToken::new(token.expose()), OPEN);
 
     let (stop, stopped) = watch::channel(false);
+    let bastion = match args.bastion {
+        None => None,
+        Some(listen) => {
+            let bastion = bastion::listen(listen, &access, args.bastion_address.is_none()).await?;
+            println!("The bastion listens at {}", bastion.address);
+            Some(bastion)
+        }
+    };
     let background = tokio::spawn({
-        let (machines, stacks) = (machines.clone(), stacks.clone());
+        let (machines, stacks, access) = (machines.clone(), stacks.clone(), access.clone());
         async move {
-            tokio::join!(machines.run(stopped.clone()), stacks.run(stopped));
+            let bastion = async {
+                if let Some(bastion) = bastion {
+                    bastion.carry(&access, &keys, "serve", stopped.clone()).await;
+                }
+            };
+            tokio::join!(
+                machines.run(stopped.clone()),
+                stacks.run(stopped.clone()),
+                access.run(stopped.clone()),
+                bastion
+            );
         }
     });
     home.endpoint_write(&Endpoint {
@@ -249,7 +301,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     Ok(())
 }
 
-async fn told_to_stop() -> Result<()> {
+pub async fn told_to_stop() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;

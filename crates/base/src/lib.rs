@@ -17,6 +17,7 @@ pub use clock::{Clock, SteppedClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, FieldProblem, Result};
 pub use id::{
     EventId, ImageId, InstanceId, MachineId, NetworkId, OperationId, ParseIdError, PublicationId, SnapshotId,
+    SshSessionId,
 };
 pub use name::{check_label, check_metadata_key, check_metadata_value};
 pub use page::{Page, PageLimit, PageToken};

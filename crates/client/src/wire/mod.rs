@@ -3,6 +3,7 @@
 //! They live here, below both, because services never import one another and the client must not import a service.
 //! They hold no rules: a service validates what it receives; this is only the shape.
 
+pub mod access;
 pub mod common;
 pub mod image;
 pub mod machine;
@@ -11,6 +12,7 @@ pub mod operation;
 pub mod project;
 pub mod stack;
 
+pub use access::*;
 pub use common::*;
 pub use image::*;
 pub use machine::*;
