@@ -5,6 +5,7 @@
 //! run: SQLite's own commits, nginx with a static file, a plain QEMU. Prints a table, writes `bench/results/PART.json`, and
 //! ends with 1 when a figure misses its limit.
 
+mod bastion;
 mod boot;
 mod large;
 mod peer;
@@ -32,6 +33,8 @@ enum What {
     Large,
     /// From create to the SSH banner; beside a plain QEMU.
     Boot,
+    /// Throughput and connection set-up of the SSH bastion; beside OpenSSH's sshd as the jump host.
+    Bastion,
 }
 
 /// Measure Hafen.
@@ -89,7 +92,7 @@ async fn run(args: Args) -> Result<bool> {
     };
     let host = Host::look(&context.scratch)?;
     host.print();
-    let all = [What::Scale, What::Requests, What::Large, What::Boot];
+    let all = [What::Scale, What::Requests, What::Large, What::Boot, What::Bastion];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -98,6 +101,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Requests => requests::measure(&context).await?,
             What::Large => large::measure(&context).await?,
             What::Boot => boot::measure(&context).await?,
+            What::Bastion => bastion::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

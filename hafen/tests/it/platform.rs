@@ -233,7 +233,7 @@ pub fn rest(time: Duration) {
 }
 
 /// Waits until `check` gives something.
-pub fn until<T>(what: &str, check: impl Fn() -> Option<T>) -> T {
+pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(value) = check() {
