@@ -169,6 +169,8 @@ impl Jump<'_> {
             ])
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.folder.join("known_hosts").display()))
+            .arg("-o")
+            .arg(format!("CertificateFile={}", self.folder.join("id-cert.pub").display()))
             .arg("-i")
             .arg(self.folder.join("id"))
             .args(["-p", &self.address.port().to_string(), "-W", target])

@@ -9,7 +9,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use hafen_access::{Access, AccessConfig, AccessGate};
 use hafen_base::{Actor, ActorKind, Result, SeededRandom, SteppedClock};
-use hafen_bastion::{CertificateFacts, Client as SshClient, EndReason, Gate as _, Person, Refusal, SessionRecord};
+use hafen_bastion::{
+    CertificateFacts, Client as SshClient, EndReason, Gate as _, Person, Refusal, SessionRecord,
+};
 use hafen_client::{ByteStream, Client, Token, Transport};
 use hafen_db::testing::TestDb;
 use hafen_sshca::ssh_key::Certificate;
@@ -27,9 +29,9 @@ struct Inventory;
 impl Transport for Inventory {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>> {
         let answer = if request.uri().path() == "/api/v1/projects" {
-            let quota: Value = json!(null);
-            let _unused = quota;
-            json!({ "items": [{ "name": "hello", "quota": {}, "used": {}, "created_at": "2026-01-01T00:00:00Z" }], "next_page": null })
+            let amounts = json!({ "machines": 1, "cpus": 1, "memory": 1, "disk": 1 });
+            json!({ "items": [{ "name": "hello", "quota": amounts, "usage": amounts, "generation": 1,
+                                "created_at": "2026-01-01T00:00:00Z" }], "next_page": null })
         } else {
             json!(null)
         };
@@ -52,7 +54,7 @@ async fn service(db: TestDb) -> Service {
     let random = Arc::new(SeededRandom::new(11));
     let clock = SteppedClock::new();
     let access = Access::open(AccessConfig {
-        location: db.location().clone(),
+        location: db.location.clone(),
         platform: Client::new(Arc::new(Inventory), Token::new("t")),
         ca: Arc::new(SshCa::in_memory(&*random)),
         clock: Arc::new(clock.clone()),
@@ -119,7 +121,8 @@ fn client() -> SshClient {
 async fn a_grant_is_two_certificates() {
     let service = service(hafen_db::testing::sqlite()).await;
     let grant = service.grant().await;
-    let certificate = |place: &str| Certificate::from_openssh(grant[place]["certificate"].as_str().unwrap()).unwrap();
+    let certificate =
+        |place: &str| Certificate::from_openssh(grant[place]["certificate"].as_str().unwrap()).unwrap();
     let (bastion, machine) = (certificate("bastion"), certificate("machine"));
     assert_eq!(bastion.valid_principals(), ["at-u-alice"]);
     assert_eq!(bastion.critical_options().get("source-address").unwrap(), "192.0.2.7");
@@ -132,7 +135,11 @@ async fn a_grant_is_two_certificates() {
     assert!(!grant["machine"]["source_reason"].as_str().unwrap().is_empty());
     let issued = service.events().await;
     assert_eq!(issued.len(), 2);
-    assert!(issued.iter().all(|event| event["kind"] == "access.certificate_issued" && event["actor"]["id"] == "u-alice"));
+    assert!(
+        issued
+            .iter()
+            .all(|event| event["kind"] == "access.certificate_issued" && event["actor"]["id"] == "u-alice")
+    );
     for (body, word) in [
         (json!({ "public_key": "ssh-rsa AAAA" }), "ssh-ed25519"),
         (json!({ "public_key": "x", "ttl": 3601 }), "3600"),
@@ -183,15 +190,23 @@ async fn sessions_and_revocations_on_both_databases() {
         gate.closed(&record).await;
         let (_, list) = service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await;
         let session = &list["items"][0];
-        assert_eq!((&session["end_reason"], &session["sent"]), (&json!("idle"), &json!(10)), "{name}: {session}");
+        assert_eq!(
+            (&session["end_reason"], &session["sent"]),
+            (&json!("idle"), &json!(10)),
+            "{name}: {session}"
+        );
 
         // A bastion that died leaves a session open; its next start closes it, another's does not.
-        gate.opened(&SessionRecord { number: 2, ended: None, ..record.clone() }).await.unwrap();
+        let opened_at = hafen_base::Clock::now(&service.clock);
+        let second = SessionRecord { number: 2, ended: None, opened_at, ..record.clone() };
+        gate.opened(&second).await.unwrap();
         AccessGate::open(service.access.clone(), "two").await.unwrap();
-        let newest = service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await.1["items"][0].clone();
+        let newest =
+            service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await.1["items"][0].clone();
         assert_eq!(newest["ended_at"], Value::Null, "{name}");
         let gate = AccessGate::open(service.access.clone(), "one").await.unwrap();
-        let newest = service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await.1["items"][0].clone();
+        let newest =
+            service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await.1["items"][0].clone();
         assert_eq!(newest["end_reason"], "lost", "{name}");
 
         let revocations = gate.revocations();
