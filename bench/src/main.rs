@@ -5,6 +5,7 @@
 //! run: SQLite's own commits, nginx with a static file, a plain QEMU. Prints a table, writes `bench/results/PART.json`, and
 //! ends with 1 when a figure misses its limit.
 
+mod bastion;
 mod boot;
 mod identity;
 mod large;
@@ -38,6 +39,8 @@ enum What {
     Identity,
     /// Durable appends of the ledger, beside SQLite's own commits; verification of a million entries.
     Ledger,
+    /// Throughput and connection set-up of the SSH bastion; beside OpenSSH's sshd as the jump host.
+    Bastion,
 }
 
 /// Measure Hafen.
@@ -95,7 +98,8 @@ async fn run(args: Args) -> Result<bool> {
     };
     let host = Host::look(&context.scratch)?;
     host.print();
-    let all = [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger];
+    let all =
+        [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger, What::Bastion];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -106,6 +110,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Boot => boot::measure(&context).await?,
             What::Identity => identity::measure(&context).await?,
             What::Ledger => ledger::measure(&context).await?,
+            What::Bastion => bastion::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::bastion;
 use crate::gate::PlatformGate;
 use crate::home::{Endpoint, Home};
 use crate::services::Services;
@@ -52,6 +53,16 @@ pub struct ServeArgs {
     /// PostgreSQL as `postgres://user@host/database`; SQLite under `HAFEN_HOME` when absent.
     #[arg(long, env = "HAFEN_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
+    /// File of the key that seals other keys: 32 bytes in base 64, mode 0600. Else the systemd credential `hafen-key`, else
+    /// the file `key` under `HAFEN_HOME`, which is made.
+    #[arg(long, env = "HAFEN_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Run the SSH bastion at this address, too; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", env = "HAFEN_BASTION")]
+    pub bastion: Option<SocketAddr>,
+    /// How people reach the bastion, as host:port; the address it listens at unless said.
+    #[arg(long, value_name = "HOST:PORT", env = "HAFEN_BASTION_ADDRESS")]
+    pub bastion_address: Option<String>,
     /// Name of this platform's ledger at its first start, as example.org/ledger; a random one unless given.
     #[arg(long, default_value = "", env = "HAFEN_LEDGER_ORIGIN", hide_default_value = true)]
     pub ledger_origin: String,
@@ -100,6 +111,7 @@ pub fn api(services: &Services) -> (Router, utoipa::openapi::OpenApi) {
         .merge(services.stacks.router())
         .merge(services.identity.router())
         .merge(services.ledger.router())
+        .merge(services.access.router())
         .split_for_parts()
 }
 
@@ -174,9 +186,19 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     );
 
     let (stop, stopped) = watch::channel(false);
+    let bastion = match args.bastion {
+        None => None,
+        Some(listen) => {
+            let bastion = bastion::listen(listen, &services.access, args.bastion_address.is_none()).await?;
+            println!("The bastion listens at {}", bastion.address);
+            Some(bastion)
+        }
+    };
     let background = tokio::spawn({
         let services = services.clone();
-        async move { services.run(stopped).await }
+        async move {
+            services.run(bastion, stopped).await;
+        }
     });
     home.endpoint_write(&Endpoint {
         url: url.clone(),

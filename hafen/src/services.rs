@@ -3,21 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hafen_access::{Access, AccessConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
-use hafen_http::Access;
-use hafen_identity::{Cost, Identity, IdentityConfig};
+use hafen_identity::{Cost, Identity, IdentityConfig, Network};
 use hafen_ledger::{Ledger, LedgerConfig};
-use hafen_machines::ca::SshCa;
 use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
 use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
+use hafen_sshca::SshCa;
 use hafen_stacks::{Stacks, StacksConfig, read_manifest};
 use hafen_work::Health;
 use tokio::sync::watch;
 
+use crate::bastion::{Keys, Listening};
 use crate::cli::HOLDER;
 use crate::home::{Home, cache_folder};
 use crate::serve::{EngineKind, ServeArgs};
@@ -29,7 +30,17 @@ pub struct Services {
     pub stacks: Stacks,
     pub identity: Identity,
     pub ledger: Ledger,
+    pub access: Access,
     pub engine: Arc<dyn Engine>,
+    pub keys: Arc<Keys>,
+}
+
+/// Where a home's state lives.
+pub fn location(database: Option<&str>, home: &Home) -> Location {
+    match database {
+        Some(url) => Location::Postgres(url.to_owned()),
+        None => Location::Sqlite(home.folder().to_owned()),
+    }
 }
 
 impl Services {
@@ -41,11 +52,9 @@ impl Services {
         health: &Health,
         address: SocketAddr,
     ) -> Result<Self> {
-        let location = match &args.database {
-            Some(url) => Location::Postgres(url.clone()),
-            None => Location::Sqlite(home.folder().to_owned()),
-        };
-        let ca = Arc::new(SshCa::open(&home.path("ca"), &SystemRandom)?);
+        let location = location(args.database.as_deref(), home);
+        let keys = Arc::new(Keys::open(args.key_file.as_deref(), home)?);
+        let ca = Arc::clone(&keys.ca);
         let engine = engine(args, home, &ca).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -54,21 +63,31 @@ impl Services {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
-            ca,
+            ca: Arc::clone(&ca),
             health: health.clone(),
         })
         .await?;
         // The stacks service speaks to the machines service as any client would, only without a network between.
         let (router, _document) = hafen_machines::api::router(machines.clone()).split_for_parts();
-        let router = hafen_http::finish(router, Access::token(token.expose()), &[]);
-        let client = Client::new(Arc::new(RouterTransport::new(router, None)), token.clone());
+        let router = hafen_http::finish(router, hafen_http::Access::token(token.expose()), &[]);
+        let client = Client::new(Arc::new(RouterTransport::new(router, Some(address))), token.clone());
         let stacks = Stacks::open(StacksConfig {
             location: location.clone(),
-            platform: Arc::new(client),
+            platform: Arc::new(client.clone()),
             read: Arc::new(read_manifest),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             health: health.clone(),
+        })
+        .await?;
+        let access = Access::open(AccessConfig {
+            location: location.clone(),
+            platform: client,
+            ca,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            health: health.clone(),
+            bastion_address: args.bastion_address.clone(),
         })
         .await?;
         let public_url = args.public_url.clone();
@@ -81,6 +100,7 @@ impl Services {
             public_url: public_url.unwrap_or_else(|| format!("http://localhost:{}", address.port())),
             cost: Cost::STANDARD,
             local_operator: Some(rustix::process::geteuid().as_raw()),
+            fetch: Arc::new(Network::new()?),
         })
         .await?;
         invite(&identity, home).await?;
@@ -96,21 +116,29 @@ impl Services {
                 Arc::new(machines.events().clone()),
                 Arc::new(stacks.events().clone()),
                 Arc::new(identity.events().clone()),
+                Arc::new(access.events().clone()),
             ],
             witnesses: args.witnesses.clone(),
             keep_years: args.ledger_keep_years,
         })
         .await?;
-        Ok(Self { machines, stacks, identity, ledger, engine })
+        Ok(Self { machines, stacks, identity, ledger, access, engine, keys })
     }
 
     /// Runs what happens without a request, until `stop` turns true.
-    pub async fn run(&self, stop: watch::Receiver<bool>) {
+    pub async fn run(&self, bastion: Option<Listening>, stop: watch::Receiver<bool>) {
+        let bastion = async {
+            if let Some(bastion) = bastion {
+                bastion.carry(&self.access, &self.keys, "serve", stop.clone()).await;
+            }
+        };
         tokio::join!(
+            bastion,
+            self.access.run(stop.clone()),
             self.machines.run(stop.clone()),
             self.stacks.run(stop.clone()),
             self.identity.run(stop.clone()),
-            self.ledger.run(stop)
+            self.ledger.run(stop.clone())
         );
     }
 }

@@ -91,6 +91,9 @@ typed_id!(SnapshotId, "snap");
 typed_id!(OperationId, "op");
 typed_id!(EventId, "ev");
 typed_id!(
+    /// One connection through the bastion.
+    SshSessionId, "ssh");
+typed_id!(
     /// A port of a cluster published on the host.
     PublicationId, "pub");
 typed_id!(

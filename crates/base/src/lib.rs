@@ -17,8 +17,8 @@ pub use clock::{Clock, SteppedClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, FieldProblem, Result};
 pub use id::{
     EventId, ImageId, InstanceId, InvitationId, MachineId, MembershipId, NetworkId, OperationId,
-    OrganisationId, ParseIdError, PasskeyId, PublicationId, ServiceAccountId, SessionId, SnapshotId, TeamId,
-    TokenId, UserId,
+    OrganisationId, ParseIdError, PasskeyId, PublicationId, ServiceAccountId, SessionId, SnapshotId,
+    SshSessionId, TeamId, TokenId, UserId,
 };
 pub use name::{check_label, check_metadata_key, check_metadata_value};
 pub use page::{Page, PageLimit, PageToken};

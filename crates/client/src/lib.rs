@@ -4,6 +4,7 @@
 //! router in the same process (`RouterTransport`). The callee cannot tell them apart, so a service can move to
 //! another process without a change of code.
 
+mod access;
 mod identity;
 mod ledger;
 mod machines;

@@ -183,23 +183,26 @@ async fn credentials(client: &Client, project: &str, folder: &Path, ttl: i64) ->
             _ => {}
         }
     }
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", "hafen", "-f"])
-        .arg(&key)
-        .status()
-        .await
-        .map_err(|error| {
-            Error::unavailable(format!("ssh-keygen does not run ({error}): apt-get install openssh-client"))
-        })?;
-    if !made.success() {
-        return Err(Error::unavailable("ssh-keygen made no key"));
-    }
+    new_key(&key).await?;
     let public_key = std::fs::read_to_string(folder.join("id.pub")).map_err(broken)?;
     let certificate = client.ssh_certificate(project, &SshCertificateCreate { public_key, ttl }).await?;
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).map_err(broken);
     write("id-cert.pub", &format!("{}\n", certificate.certificate.trim()))?;
     write("known_hosts", &format!("@cert-authority *.{project}.internal {}\n", certificate.host_ca.trim()))?;
     Ok(certificate.user)
+}
+
+/// Makes a key pair: `path` and `path.pub`.
+pub async fn new_key(path: &Path) -> Result<()> {
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "hafen", "-f"])
+        .arg(path)
+        .status()
+        .await
+        .map_err(|error| {
+            Error::unavailable(format!("ssh-keygen does not run ({error}): apt-get install openssh-client"))
+        })?;
+    if made.success() { Ok(()) } else { Err(Error::unavailable("ssh-keygen made no key")) }
 }
 
 /// A configuration for the stock client, for as long as the certificate lasts.
@@ -242,7 +245,7 @@ fn options(folder: &Path, user: &str) -> Result<Vec<String>> {
     .to_vec())
 }
 
-fn quote(path: &Path) -> String {
+pub fn quote(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''").replace('%', "%%"))
 }
 

@@ -6,6 +6,7 @@ mod doctor;
 mod events;
 mod image;
 mod ledger;
+mod login;
 mod machine;
 mod plan;
 mod plan_text;
@@ -40,6 +41,13 @@ pub struct Cli {
 enum Command {
     /// Run the platform.
     Serve(ServeArgs),
+    /// Run the SSH bastion as a process of its own.
+    Bastion(crate::bastion::BastionArgs),
+    /// Get short-lived SSH certificates and set up stock ssh: then `ssh web-1.PROJECT.hafen`, scp, rsync, git and Ansible work.
+    Login(login::LoginArgs),
+    /// SSH access: sessions, revocation, alerts.
+    #[command(subcommand)]
+    Access(login::AccessCommand),
     /// Show what an apply would change.
     Plan(plan::PlanArgs),
     /// Bring reality to the manifest, or apply a saved plan.
@@ -110,6 +118,9 @@ pub async fn run(cli: Cli) -> Result<u8> {
     let context = Context::new(cli.project, cli.json);
     match cli.command {
         Command::Serve(args) => crate::serve::run(args).await.map(|()| 0),
+        Command::Bastion(args) => crate::bastion::run(args).await.map(|()| 0),
+        Command::Login(args) => login::login(args).await.map(|()| 0),
+        Command::Access(command) => login::access(&context, command).await.map(|()| 0),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => plan::apply(&context, args).await,
         Command::Destroy(args) => plan::destroy(&context, args).await,

@@ -149,6 +149,9 @@ const IDENTITY: &[Endpoint] = &[
     organisation("GET", "/api/v1/oauth-clients", "people.read"),
     organisation("POST", "/api/v1/oauth-clients", "organisation.write"),
     organisation("DELETE", "/api/v1/oauth-clients/{client}", "organisation.write"),
+    organisation("GET", "/api/v1/identity-providers", "people.read"),
+    organisation("POST", "/api/v1/identity-providers", "organisation.write"),
+    organisation("DELETE", "/api/v1/identity-providers/{provider}", "organisation.write"),
     organisation("GET", "/api/v1/workload-identities", "people.read"),
     organisation("POST", "/api/v1/workload-identities", "token.write"),
     organisation("GET", "/api/v1/workload-identities/{workload}", "people.read"),
@@ -170,6 +173,16 @@ const LEDGER: &[Endpoint] = &[
     platform("GET", "/api/v1/ledger/export", "ledger.read"),
 ];
 
+/// SSH access. Which machines somebody reaches is not yet decided by their roles: only who answers for the platform gets in.
+const ACCESS: &[Endpoint] = &[
+    platform("POST", "/api/v1/access/grants", "access.connect"),
+    platform("POST", "/api/v1/access/revocations", "access.revoke"),
+    platform("GET", "/api/v1/access/sessions", "access.read"),
+    platform("GET", "/api/v1/access/events", "access.read"),
+    platform("GET", "/api/v1/access/alerts", "access.read"),
+    platform("GET", "/api/v1/access/revocation-list", "access.read"),
+];
+
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
@@ -179,5 +192,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, LEDGER, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, ACCESS, PLATFORM].into_iter().flatten()
 }

@@ -163,6 +163,33 @@ mod tests {
         }
     }
 
+    /// The committed document, which another test holds against the real one.
+    #[test]
+    fn every_endpoint_of_the_document_stands_in_the_table() {
+        let document = include_str!("../../../docs/reference/openapi.json");
+        let document: serde_json::Value = serde_json::from_str(document).unwrap();
+        let table: BTreeSet<_> = endpoints::all().map(|row| (row.route, row.method)).collect();
+        let mut documented = BTreeSet::new();
+        for (route, item) in document["paths"].as_object().unwrap() {
+            if hafen_identity::OPEN.contains(&route.as_str()) {
+                continue;
+            }
+            for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+                let method = method.to_ascii_uppercase();
+                assert!(table.contains(&(route.as_str(), method.as_str())), "{method} {route}");
+                documented.insert((route.clone(), method));
+            }
+        }
+        for (route, method) in table {
+            let beside = ["/api/v1/status", "/api/v1/openapi.json", "/api/docs"];
+            let known = documented.contains(&(route.to_owned(), method.to_owned()));
+            assert!(
+                known || route.starts_with("/ledger/") || beside.contains(&route),
+                "{method} {route} is no more"
+            );
+        }
+    }
+
     #[test]
     fn parts_are_found_by_place() {
         let route = "/api/v1/projects/{project}/machines/{machine}";

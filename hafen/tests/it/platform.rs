@@ -52,6 +52,13 @@ impl Platform {
         Self::new(&["--engine", "qemu"], Vec::new(), Vec::new(), cache())
     }
 
+    /// With real machines and these arguments besides.
+    pub fn real_with(arguments: &[&str]) -> Self {
+        let mut all = vec!["--engine", "qemu"];
+        all.extend(arguments);
+        Self::new(&all, Vec::new(), Vec::new(), cache())
+    }
+
     /// With real machines, as a user without rights who may open `/dev/net/tun`. As root this makes such a user, and such a
     /// device in a mount namespace of `serve`'s own; anybody else is that user.
     pub fn ordinary() -> Self {
@@ -231,7 +238,7 @@ pub fn rest(time: Duration) {
 }
 
 /// Waits until `check` gives something.
-pub fn until<T>(what: &str, check: impl Fn() -> Option<T>) -> T {
+pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(value) = check() {

@@ -13,7 +13,8 @@
 
 pub mod api;
 mod app;
-pub mod ca;
+/// The authorities of SSH, as the engine and the API use them.
+pub use hafen_sshca as ca;
 pub mod engine;
 pub mod model;
 pub mod plan;

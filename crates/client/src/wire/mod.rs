@@ -3,6 +3,7 @@
 //! They live here, below both, because services never import one another and the client must not import a service.
 //! They hold no rules: a service validates what it receives; this is only the shape.
 
+pub mod access;
 pub mod common;
 pub mod identity;
 pub mod image;
@@ -15,6 +16,7 @@ pub mod project;
 pub mod sign_in;
 pub mod stack;
 
+pub use access::*;
 pub use common::*;
 pub use identity::*;
 pub use image::*;

@@ -8,7 +8,7 @@ use hafen_client::wire::{MachineState, SshCertificate, SshCertificateCreate};
 use hafen_db::store_error;
 
 use crate::Machines;
-use crate::ca::{LOGIN_USER, principal};
+use crate::ca::{LOGIN_USER, Place, UserWish, principal};
 use crate::engine::BoxDuplex;
 use crate::model::MachineRow;
 
@@ -27,8 +27,16 @@ impl Machines {
         let ttl = Duration::from_secs(u64::try_from(body.ttl).unwrap_or(1));
         let (now, random) = (self.0.now(), &*self.0.random);
         let key_id = format!("{project}/operator");
-        let (certificate, serial, valid_before) =
-            self.0.ca.sign_user(&body.public_key, &principal(project), &key_id, ttl, now, random)?;
+        let principals = [principal(project)];
+        let wish = UserWish {
+            place: Place::Machine,
+            principals: &principals,
+            key_id: &key_id,
+            source_address: None,
+            ttl,
+        };
+        let signed = self.0.ca.sign_user(&body.public_key, &wish, now, random)?;
+        let (certificate, serial, valid_before) = (signed.certificate, signed.serial, signed.until);
         let mut tx = self.0.db.write().await?;
         let message = format!("SSH certificate {serial} issued for {} s", body.ttl);
         let data = serde_json::json!({ "serial": serial.to_string(), "valid_before": valid_before });

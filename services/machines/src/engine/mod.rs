@@ -109,6 +109,11 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
+    /// The names of its SSH host certificate: the one in its network, and the one people use through the bastion.
+    pub fn ssh_names(&self) -> Vec<String> {
+        vec![self.fqdn(), format!("{}.{}.hafen", self.name, self.project)]
+    }
+
     /// `web-1.hello.internal`
     pub fn fqdn(&self) -> String {
         format!("{}.{}", self.name, self.network.domain)

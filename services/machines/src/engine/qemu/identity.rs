@@ -42,7 +42,7 @@ pub fn of(
         host_key_public: format!("{}\n", key.public_key.trim()),
         host_certificate: Some(format!(
             "{}\n",
-            ca.sign_host(&key.public_key, &[config.fqdn()], now, random)?
+            ca.sign_host(&key.public_key, &config.ssh_names(), now, random)?
         )),
         user_ca: format!("{}\n", ca.user_public()?.trim()),
         principals: format!("restrict,pty {principal}\n"),

@@ -155,7 +155,7 @@ impl Parts {
     ) -> Result<()> {
         let now = self.clock.now();
         let access = seed::Access {
-            certificate: self.ca.sign_host(&key.public_key, &[config.fqdn()], now, &*self.random)?,
+            certificate: self.ca.sign_host(&key.public_key, &config.ssh_names(), now, &*self.random)?,
             user_ca: self.ca.user_public()?,
             key,
         };

@@ -1,17 +1,20 @@
 //! The built-in SSH certificate authorities: one for users, one for hosts (never the same key, so that a host
 //! certificate can never pass for a user's).
 //!
-//! They move to the `access` service with the bastion. Facts: draft-ietf-sshm-cert and `PROTOCOL.certkeys` of OpenSSH.
+//! Kit, because two services sign: `machines` the keys of hosts as it makes them, `access` the keys of people. The keys
+//! lie sealed (`hafen_seal`). Facts: draft-ietf-sshm-cert and `PROTOCOL.certkeys` of OpenSSH. Must not know: services.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use hafen_base::{Error, Random, Result, Timestamp};
+use hafen_seal::{MasterKey, write_private};
 use ssh_key::certificate::{Builder, CertType};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey, PublicKey};
+
+/// The crate of keys, in the version that the SSH server uses, too.
+pub use ssh_key;
 
 /// The user that people log in as on machines.
 pub const LOGIN_USER: &str = "hafen";
@@ -30,6 +33,36 @@ const HOST_VALID: Duration = Duration::from_secs(397 * 24 * 3600);
 pub struct SshCa {
     user: PrivateKey,
     host: PrivateKey,
+}
+
+/// Where a user's certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Connections through the bastion (`permit-port-forwarding`), nothing else.
+    Bastion,
+    /// A shell on a machine (`permit-pty`), no forwarding of any kind.
+    Machine,
+}
+
+/// What a user's certificate shall say.
+#[derive(Debug, Clone, Copy)]
+pub struct UserWish<'a> {
+    pub place: Place,
+    /// At least one; no wildcards.
+    pub principals: &'a [String],
+    pub key_id: &'a str,
+    /// Addresses and CIDR ranges it is good from, separated by commas.
+    pub source_address: Option<&'a str>,
+    pub ttl: Duration,
+}
+
+/// A signed certificate.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// OpenSSH certificate line.
+    pub certificate: String,
+    pub serial: u64,
+    pub until: Timestamp,
 }
 
 /// An SSH host key: made once per disk, because a machine that is itself keeps its key.
@@ -69,15 +102,16 @@ fn key_error(error: ssh_key::Error) -> Error {
 }
 
 impl SshCa {
-    /// Reads the keys from `folder`, or makes them (mode 0600).
+    /// Reads the keys from `folder`, or makes them; they lie sealed under `key`. Keys that lie there in the open, as an
+    /// earlier version left them, are sealed.
     ///
     /// # Errors
-    /// Unavailable when a key file cannot be read or written, with its path.
-    pub fn open(folder: &Path, random: &dyn Random) -> Result<Self> {
+    /// Unavailable when a key file cannot be read or written, with its path; invalid when it is sealed under another key.
+    pub fn open(folder: &Path, key: &MasterKey, random: &dyn Random) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| file_error(folder, error))?;
         Ok(Self {
-            user: open_key(&folder.join("user_ca"), random)?,
-            host: open_key(&folder.join("host_ca"), random)?,
+            user: sealed_key(folder, "user_ca", key, random)?,
+            host: sealed_key(folder, "host_ca", key, random)?,
         })
     }
 
@@ -102,35 +136,47 @@ impl SshCa {
         self.host.public_key().to_openssh().map_err(key_error)
     }
 
-    /// Signs a user's public key. Only `permit-pty`: no forwarding of any kind.
+    /// Signs a user's public key.
     ///
     /// # Errors
     /// Invalid when it is not an Ed25519 public key.
     pub fn sign_user(
         &self,
         public_key: &str,
-        principal: &str,
-        key_id: &str,
-        ttl: Duration,
+        wish: &UserWish<'_>,
         now: Timestamp,
         random: &dyn Random,
-    ) -> Result<(String, u64, Timestamp)> {
+    ) -> Result<Signed> {
         let wrong =
             || Error::invalid_field("/public_key", "expected an OpenSSH public key line: ssh-ed25519 AAAA…");
         let key = PublicKey::from_openssh(public_key.trim()).map_err(|_| wrong())?;
         if key.key_data().ed25519().is_none() {
             return Err(wrong());
         }
-        let until = now.plus(ttl);
+        // Never without principals: such a certificate would be good for every name (CVE-2024-7594).
+        if wish.principals.is_empty() || wish.principals.iter().any(|one| one.is_empty() || one.contains('*'))
+        {
+            return Err(Error::internal("a user's certificate names whom it is good for"));
+        }
+        let until = now.plus(wish.ttl);
         let mut builder = self.builder(&key, now, until, random)?;
         let serial = serial(random);
         builder.serial(serial).map_err(key_error)?;
-        builder.key_id(key_id).map_err(key_error)?;
+        builder.key_id(wish.key_id).map_err(key_error)?;
         builder.cert_type(CertType::User).map_err(key_error)?;
-        builder.valid_principal(principal).map_err(key_error)?;
-        builder.extension("permit-pty", "").map_err(key_error)?;
+        for principal in wish.principals {
+            builder.valid_principal(principal.as_str()).map_err(key_error)?;
+        }
+        if let Some(source) = wish.source_address {
+            builder.critical_option("source-address", source).map_err(key_error)?;
+        }
+        let extension = match wish.place {
+            Place::Bastion => "permit-port-forwarding",
+            Place::Machine => "permit-pty",
+        };
+        builder.extension(extension, "").map_err(key_error)?;
         let certificate = builder.sign(&self.user).map_err(key_error)?;
-        Ok((certificate.to_openssh().map_err(key_error)?, serial, until))
+        Ok(Signed { certificate: certificate.to_openssh().map_err(key_error)?, serial, until })
     }
 
     /// Signs a host's public key for these names.
@@ -191,35 +237,37 @@ fn file_error(path: &Path, error: std::io::Error) -> Error {
     Error::unavailable(format!("the key file {} cannot be used: {error}", path.display())).with_cause(error)
 }
 
-fn open_key(path: &Path, random: &dyn Random) -> Result<PrivateKey> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => PrivateKey::from_openssh(text).map_err(|error| {
-            Error::unavailable(format!(
-                "{} is not an OpenSSH private key: restore it from a backup",
-                path.display()
-            ))
-            .with_cause(error)
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = new_key(random);
-            let text = key.to_openssh(LineEnding::LF).map_err(key_error)?;
-            let fresh = path.with_extension("new");
-            let write = || -> std::io::Result<()> {
-                let mut file = std::fs::OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&fresh)?;
-                file.write_all(text.as_bytes())?;
-                file.sync_all()?;
-                std::fs::rename(&fresh, path)
-            };
-            write().map_err(|error| file_error(path, error))?;
+/// Reads a private key that lies sealed under its name in `folder`, or makes it. One that lies there in the open is sealed.
+///
+/// # Errors
+/// As for [`SshCa::open`].
+pub fn sealed_key(folder: &Path, name: &str, master: &MasterKey, random: &dyn Random) -> Result<PrivateKey> {
+    let path = folder.join(name);
+    let seal = |key: &PrivateKey| -> Result<()> {
+        let text = key.to_openssh(LineEnding::LF).map_err(key_error)?;
+        let sealed = master.seal(name, text.as_bytes(), random)?;
+        write_private(&path, sealed.as_bytes()).map_err(|error| file_error(&path, error))
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.starts_with("-----BEGIN") => {
+            let key = PrivateKey::from_openssh(text).map_err(|error| not_a_key(&path, error))?;
+            seal(&key)?;
             Ok(key)
         }
-        Err(error) => Err(file_error(path, error)),
+        Ok(text) => PrivateKey::from_openssh(master.open(name, &text)?.expose_text()?)
+            .map_err(|error| not_a_key(&path, error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = new_key(random);
+            seal(&key)?;
+            Ok(key)
+        }
+        Err(error) => Err(file_error(&path, error)),
     }
+}
+
+fn not_a_key(path: &Path, error: ssh_key::Error) -> Error {
+    Error::unavailable(format!("{} is not an OpenSSH private key: restore it from a backup", path.display()))
+        .with_cause(error)
 }
 
 #[cfg(test)]
@@ -235,12 +283,32 @@ mod tests {
         let ca = SshCa::in_memory(&random);
         let now = Timestamp::from_micros(1_790_000_000_000_000);
         let user = new_key(&random).public_key().to_openssh().unwrap();
-        let (text, _, until) =
-            ca.sign_user(&user, "project-x", "alice", Duration::from_secs(300), now, &random).unwrap();
-        let certificate = Certificate::from_openssh(&text).unwrap();
-        assert_eq!(certificate.valid_principals(), ["project-x".to_owned()]);
-        assert_eq!(certificate.extensions().keys().map(String::as_str).collect::<Vec<_>>(), ["permit-pty"]);
-        assert_eq!(until.since(now), Duration::from_secs(300));
+        let principals = ["project-x".to_owned()];
+        let wish = UserWish {
+            place: Place::Machine,
+            principals: &principals,
+            key_id: "alice",
+            source_address: Some("10.0.0.1"),
+            ttl: Duration::from_secs(300),
+        };
+        let signed = ca.sign_user(&user, &wish, now, &random).unwrap();
+        let certificate = Certificate::from_openssh(&signed.certificate).unwrap();
+        assert_eq!(certificate.valid_principals(), principals);
+        let extensions =
+            |certificate: &Certificate| certificate.extensions().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(extensions(&certificate), ["permit-pty"]);
+        assert_eq!(certificate.critical_options().get("source-address").unwrap(), "10.0.0.1");
+        assert_eq!(signed.until.since(now), Duration::from_secs(300));
+        let bastion = UserWish { place: Place::Bastion, source_address: None, ..wish };
+        let signed = ca.sign_user(&user, &bastion, now, &random).unwrap();
+        let certificate = Certificate::from_openssh(&signed.certificate).unwrap();
+        assert_eq!(extensions(&certificate), ["permit-port-forwarding"]);
+        assert!(certificate.critical_options().is_empty());
+        for principals in [vec![], vec![String::new()], vec!["*".to_owned()]] {
+            assert!(
+                ca.sign_user(&user, &UserWish { principals: &principals, ..wish }, now, &random).is_err()
+            );
+        }
         let host = HostKey::generate(&random).unwrap();
         let signed = ca.sign_host(&host.public_key, &["web-1.hello.internal".into()], now, &random).unwrap();
         let certificate = Certificate::from_openssh(&signed).unwrap();
@@ -248,7 +316,26 @@ mod tests {
         assert!(!format!("{host:?}").contains("PRIVATE"));
         assert!(ca.sign_host(&host.public_key, &[], now, &random).is_err());
         for bad in ["", "ssh-ed25519", "ssh-rsa AAAA", "x"] {
-            assert!(ca.sign_user(bad, "p", "x", Duration::from_secs(1), now, &random).is_err());
+            assert!(ca.sign_user(bad, &wish, now, &random).is_err());
         }
+    }
+
+    #[test]
+    fn keys_lie_sealed_and_stay_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let random = SeededRandom::new(8);
+        let master = MasterKey::generate(&random);
+        // As an earlier version left it.
+        let plain = new_key(&random);
+        std::fs::write(folder.path().join("user_ca"), plain.to_openssh(LineEnding::LF).unwrap()).unwrap();
+        let first = SshCa::open(folder.path(), &master, &random).unwrap();
+        assert_eq!(first.user_public().unwrap(), plain.public_key().to_openssh().unwrap());
+        for name in ["user_ca", "host_ca"] {
+            assert!(!std::fs::read_to_string(folder.path().join(name)).unwrap().contains("PRIVATE"));
+        }
+        let again = SshCa::open(folder.path(), &master, &random).unwrap();
+        assert_eq!(again.host_public().unwrap(), first.host_public().unwrap());
+        assert_eq!(again.user_public().unwrap(), first.user_public().unwrap());
+        assert!(SshCa::open(folder.path(), &MasterKey::generate(&random), &random).is_err());
     }
 }

@@ -1,0 +1,387 @@
+//! One client: what it asks for, and what it gets.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use hafen_base::{Error, ErrorKind, Result, Timestamp};
+use russh::keys::ssh_key::Certificate;
+use russh::server::{Auth, ChannelOpenHandle, Msg, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelOpenFailure};
+use tokio::sync::{Notify, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::certificate::{CertificateFacts, Client};
+use crate::gate::{EndReason, Person, Refusal, Revocations, SessionRecord, Target};
+use crate::relay::{self, Carried};
+use crate::server::Shared;
+use crate::wire::FirstLine;
+
+/// Who was let in.
+#[derive(Debug, Clone)]
+pub(crate) struct Admitted {
+    facts: CertificateFacts,
+    person: Person,
+    at: Timestamp,
+}
+
+/// What the connection's tasks share.
+pub(crate) struct State {
+    shared: Arc<Shared>,
+    address: IpAddr,
+    first: FirstLine,
+    began: Timestamp,
+    admitted: OnceLock<Admitted>,
+    admission: Notify,
+    ending: watch::Sender<Option<EndReason>>,
+    /// When a byte was last carried.
+    active: AtomicI64,
+    channels: AtomicUsize,
+    tasks: TaskTracker,
+}
+
+impl State {
+    pub(crate) fn new(shared: Arc<Shared>, address: IpAddr, first: FirstLine) -> Self {
+        let began = shared.clock.now();
+        Self {
+            shared,
+            address,
+            first,
+            began,
+            admitted: OnceLock::new(),
+            admission: Notify::new(),
+            ending: watch::Sender::new(None),
+            active: AtomicI64::new(began.micros()),
+            channels: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// When the connection must end unless something happens, and why.
+    pub(crate) fn due(&self) -> (Timestamp, EndReason) {
+        let limits = &self.shared.limits;
+        let Some(admitted) = self.admitted.get() else {
+            return (self.began.plus(limits.authentication), EndReason::Idle);
+        };
+        let longest = admitted.at.plus(limits.session);
+        let idle = Timestamp::from_micros(self.active.load(Ordering::Relaxed)).plus(limits.idle);
+        if longest <= idle { (longest, EndReason::TooLong) } else { (idle, EndReason::Idle) }
+    }
+
+    /// Waits until somebody is let in.
+    pub(crate) async fn admission(&self) {
+        self.admission.notified().await;
+    }
+
+    pub(crate) fn is_revoked(&self, revocations: &Revocations) -> bool {
+        self.admitted.get().is_some_and(|admitted| revocations.hits(&admitted.facts, Some(&admitted.person)))
+    }
+
+    pub(crate) fn end(&self, reason: EndReason) {
+        self.ending.send_replace(Some(reason));
+    }
+
+    /// Waits until every session was told to the gate.
+    pub(crate) async fn finish(&self) {
+        // Whatever still dials or carries has nobody left to do it for.
+        self.ending.send_if_modified(|ending| {
+            let open = ending.is_none();
+            ending.get_or_insert(EndReason::Client);
+            open
+        });
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn touch(&self) {
+        self.active.store(self.shared.clock.now().micros(), Ordering::Relaxed);
+    }
+
+    /// Waits for the end of the connection.
+    async fn ended(&self) -> EndReason {
+        let mut ending = self.ending.subscribe();
+        let reason = ending.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+        reason.unwrap_or(EndReason::Client)
+    }
+
+    fn client(&self) -> Client {
+        Client { address: self.address, version: self.first.text() }
+    }
+
+    async fn refused(
+        &self,
+        user: &str,
+        certificate: Option<&Certificate>,
+        what: &'static str,
+        reason: String,
+    ) {
+        let admitted = self.admitted.get();
+        let user = admitted.map_or(user, |admitted| &admitted.facts.user);
+        tracing::info!(address = %self.address, user, what, reason, "refused");
+        let refusal = Refusal {
+            address: self.address,
+            client: self.first.text(),
+            user: printable(user),
+            key_id: certificate
+                .map(|certificate| printable(certificate.key_id()))
+                .or_else(|| admitted.map(|admitted| admitted.facts.key_id.clone())),
+            serial: certificate
+                .map(Certificate::serial)
+                .or_else(|| admitted.map(|admitted| admitted.facts.serial)),
+            person: admitted.map(|admitted| admitted.person.clone()),
+            what,
+            reason,
+        };
+        self.shared.gate.refused(&refusal).await;
+    }
+
+    async fn admit(&self, user: &str, certificate: &Certificate) -> Result<()> {
+        let shared = &self.shared;
+        let client = self.client();
+        let facts = shared
+            .rules
+            .check(certificate, user, &client, shared.clock.now())
+            .map_err(|fault| Error::new(ErrorKind::Forbidden, fault.to_string()))?;
+        let person = tokio::select! {
+            person = shared.gate.admit(&facts, &client) => person?,
+            () = shared.clock.sleep(shared.limits.dial) => {
+                return Err(Error::unavailable("nobody could say in time whose certificate this is"));
+            }
+        };
+        if shared.gate.revocations().borrow().hits(&facts, Some(&person)) {
+            return Err(Error::new(ErrorKind::Forbidden, "revoked"));
+        }
+        let now = shared.clock.now();
+        self.active.store(now.micros(), Ordering::Relaxed);
+        // A second sign-in on one connection does not happen: the protocol is over with it after the first.
+        let _first = self.admitted.set(Admitted { facts, person, at: now });
+        self.admission.notify_one();
+        Ok(())
+    }
+
+    /// A place among the channels, or none.
+    fn channel_place(self: &Arc<Self>) -> Option<ChannelPlace> {
+        let most = self.shared.limits.channels;
+        let taken = self
+            .channels
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < most).then_some(count + 1));
+        taken.is_ok().then(|| ChannelPlace(Arc::clone(self)))
+    }
+
+    async fn target(&self, person: &Person, host: &str, port: u16) -> Result<Box<dyn Target>> {
+        tokio::select! {
+            target = self.shared.gate.target(person, host, port) => target,
+            () = self.shared.clock.sleep(self.shared.limits.dial) => {
+                Err(Error::unavailable("the machine did not answer in time"))
+            }
+            _ = self.ended() => Err(Error::unavailable("the client went away")),
+        }
+    }
+}
+
+struct ChannelPlace(Arc<State>);
+
+impl Drop for ChannelPlace {
+    fn drop(&mut self) {
+        self.0.channels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Names come from the network: what is no printable ASCII stands as `?`, and long ones are cut.
+fn printable(text: &str) -> String {
+    text.chars().take(255).map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
+}
+
+/// Connects, tells the gate, carries, tells the gate.
+async fn open(state: Arc<State>, channel: Channel<Msg>, host: String, port: u16, reply: ChannelOpenHandle) {
+    let Some(admitted) = state.admitted.get() else {
+        return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    };
+    let target = match state.target(&admitted.person, &host, port).await {
+        Ok(target) => target,
+        Err(error) => {
+            // Whether a machine is not there or not for this person is told to nobody.
+            let hidden = matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::Forbidden | ErrorKind::Invalid | ErrorKind::Unauthenticated
+            );
+            if hidden {
+                let reason = format!("{}:{port}: {error}", printable(&host));
+                state.refused("", None, "target", reason).await;
+                return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            }
+            tracing::info!(host = printable(&host), port, cause = %error.cause_chain(), "{error}");
+            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        }
+    };
+    let shared = &state.shared;
+    let mut record = SessionRecord {
+        number: shared.numbers.fetch_add(1, Ordering::Relaxed),
+        person: admitted.person.clone(),
+        serial: admitted.facts.serial,
+        key_id: admitted.facts.key_id.clone(),
+        address: state.address,
+        client: state.first.text(),
+        host,
+        port,
+        opened_at: shared.clock.now(),
+        ended: None,
+        sent: 0,
+        received: 0,
+    };
+    if let Err(error) = shared.gate.opened(&record).await {
+        tracing::error!(cause = %error.cause_chain(), "a session is refused, as it cannot be written down: {error}");
+        return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+    }
+    state.touch();
+    reply.accept().await;
+    let carried = Carried::default();
+    let (mut incoming, outgoing) = channel.split();
+    let reason = tokio::select! {
+        reason = relay::carry(&mut incoming, &outgoing, target, &carried, &state) => reason,
+        reason = state.ended() => reason,
+    };
+    drop(incoming);
+    tokio::select! {
+        // When the connection is gone, so is the channel.
+        _ = outgoing.close() => {}
+        _ = state.ended() => {}
+    }
+    record.ended = Some((shared.clock.now(), reason));
+    record.sent = carried.sent.load(Ordering::Relaxed);
+    record.received = carried.received.load(Ordering::Relaxed);
+    shared.gate.closed(&record).await;
+}
+
+/// The callbacks of `russh`. They run in the task that reads the connection, so that none of them waits for a machine.
+pub(crate) struct Handler {
+    state: Arc<State>,
+}
+
+impl Handler {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
+    async fn refuse_channel(&self, kind: &str, reply: ChannelOpenHandle) {
+        self.state.refused("", None, "channel", format!("a channel of type {kind}")).await;
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    }
+}
+
+impl russh::server::Handler for Handler {
+    type Error = russh::Error;
+
+    async fn auth_publickey(&mut self, user: &str, _key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        self.state.refused(user, None, "key", "a key without a certificate".into()).await;
+        Ok(Auth::reject())
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        match self.state.admit(user, certificate).await {
+            Ok(()) => Ok(Auth::Accept),
+            Err(error) => {
+                self.state.refused(user, Some(certificate), "certificate", error.to_string()).await;
+                Ok(Auth::reject())
+            }
+        }
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Some(place) = self.state.channel_place() else {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        };
+        let port = u16::try_from(port).ok().filter(|port| *port > 0);
+        let (Some(port), true) = (port, host.len() <= 255) else {
+            self.state.refused("", None, "target", "no such name or port can be".into()).await;
+            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            return Ok(());
+        };
+        let work = open(Arc::clone(&self.state), channel, host.to_owned(), port, reply);
+        self.state.tasks.spawn(async move {
+            work.await;
+            drop(place);
+        });
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_channel("session", reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_channel("x11", reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_channel("forwarded-tcpip", reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_channel("direct-streamlocal@openssh.com", reply).await;
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        _address: &str,
+        _port: &mut u32,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.state.refused("", None, "forward", "a port to be forwarded back".into()).await;
+        Ok(false)
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        _path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.state.refused("", None, "forward", "a socket to be forwarded back".into()).await;
+        Ok(false)
+    }
+}

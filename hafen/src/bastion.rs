@@ -1,0 +1,133 @@
+//! The bastion, inside `hafen serve` or as a process of its own (`hafen bastion`).
+//!
+//! As its own process it shares the home (or the database and the key) with the platform, and reaches machines through the
+//! platform's API: it can be stopped, changed and watched apart, and it goes on while the platform starts anew.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use hafen_access::{Access, AccessConfig, AccessGate};
+use hafen_base::{Clock as _, Error, Result, SystemClock, SystemRandom};
+use hafen_bastion::ssh_key::{Certificate, PrivateKey, PublicKey};
+use hafen_bastion::{Bastion, BastionConfig, Limits};
+use hafen_seal::MasterKey;
+use hafen_sshca::{SshCa, sealed_key};
+use hafen_work::Health;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::home::Home;
+
+#[derive(Debug, Args)]
+pub struct BastionArgs {
+    /// Address to listen at.
+    #[arg(long, default_value = "127.0.0.1:4722", env = "HAFEN_BASTION")]
+    listen: SocketAddr,
+    /// PostgreSQL as `postgres://user@host/database`, as of `hafen serve`.
+    #[arg(long, env = "HAFEN_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+    /// File of the key that seals other keys, as of `hafen serve`.
+    #[arg(long, env = "HAFEN_KEY_FILE")]
+    key_file: Option<PathBuf>,
+}
+
+/// The name in the bastion's host certificate.
+pub const NAME: &str = "bastion.hafen";
+
+/// The keys of SSH.
+pub struct Keys {
+    pub ca: Arc<SshCa>,
+    bastion: PrivateKey,
+}
+
+impl Keys {
+    /// Opens the sealed keys of a home, or makes them.
+    ///
+    /// # Errors
+    /// As the vault's.
+    pub fn open(key_file: Option<&Path>, home: &Home) -> Result<Self> {
+        let key = MasterKey::find(key_file, &home.path("key"), &SystemRandom)?;
+        let folder = home.path("ca");
+        let ca = Arc::new(SshCa::open(&folder, &key, &SystemRandom)?);
+        let bastion = sealed_key(&folder, "bastion_host_key", &key, &SystemRandom)?;
+        Ok(Self { ca, bastion })
+    }
+}
+
+/// A bastion that listens already.
+pub struct Listening {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+/// Listens; tells the service where, if nobody else did.
+pub async fn listen(address: SocketAddr, access: &Access, tell: bool) -> Result<Listening> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Error::unavailable(format!("the bastion cannot listen at {address}: {error}")))?;
+    let address = listener.local_addr().map_err(Error::internal)?;
+    if tell {
+        access.set_bastion_address(address.to_string());
+    }
+    Ok(Listening { listener, address })
+}
+
+impl Listening {
+    /// Serves until `stop` turns true. A bastion that does not come up leaves the rest of the platform as it is.
+    pub async fn carry(self, access: &Access, keys: &Keys, name: &str, stop: watch::Receiver<bool>) {
+        if let Err(error) = self.serve(access, keys, name, stop).await {
+            tracing::error!(cause = %error.cause_chain(), "the bastion ended: {error}");
+        }
+    }
+
+    async fn serve(
+        self,
+        access: &Access,
+        keys: &Keys,
+        name: &str,
+        stop: watch::Receiver<bool>,
+    ) -> Result<()> {
+        let public = keys.bastion.public_key().to_openssh().map_err(Error::internal)?;
+        let certificate = keys.ca.sign_host(&public, &[NAME.into()], SystemClock.now(), &SystemRandom)?;
+        let authority = PublicKey::from_openssh(&keys.ca.user_public()?).map_err(Error::internal)?;
+        let config = BastionConfig {
+            host_key: keys.bastion.clone(),
+            host_certificate: Some(Certificate::from_openssh(&certificate).map_err(Error::internal)?),
+            authorities: vec![authority.key_data().clone()],
+            clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            post_quantum_only: false,
+        };
+        let gate = AccessGate::open(access.clone(), name).await?;
+        Bastion::serve(self.listener, config, Arc::new(gate), stop).await
+    }
+}
+
+/// `hafen bastion`
+pub async fn run(args: BastionArgs) -> Result<()> {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let home = Home::find()?;
+    let keys = Keys::open(args.key_file.as_deref(), &home)?;
+    let access = Access::open(AccessConfig {
+        location: crate::services::location(args.database.as_deref(), &home),
+        platform: home.client()?,
+        ca: Arc::clone(&keys.ca),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        health: Health::default(),
+        bastion_address: None,
+    })
+    .await?;
+    let bastion = listen(args.listen, &access, false).await?;
+    println!("The bastion listens at {}", bastion.address);
+    let (stop, stopped) = watch::channel(false);
+    let background = tokio::spawn(async move {
+        let name = format!("bastion {}", bastion.address);
+        tokio::join!(bastion.carry(&access, &keys, &name, stopped.clone()), access.run(stopped.clone()));
+    });
+    crate::serve::told_to_stop().await?;
+    stop.send_replace(true);
+    background.await.map_err(Error::internal)
+}

@@ -1,0 +1,259 @@
+//! `login`: certificates for minutes, and a configuration by which stock OpenSSH uses them; `access`: who is in, and out.
+//!
+//! The configuration renews by itself: before each connection ssh runs `hafen login --if-needed` (`Match exec`), which does
+//! nothing while the certificates last. So scripts and Ansible work without anybody signing in again, as long as the
+//! platform knows them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use hafen_base::{Clock as _, Error, Result, SystemClock, Timestamp};
+use hafen_client::Client;
+use hafen_client::wire::{AccessGrant, AccessGrantCreate, RevocationCreate};
+use serde::{Deserialize, Serialize};
+
+use super::context::{Context, client, usage};
+use crate::bastion::NAME;
+use crate::output;
+
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Stay, and renew the certificates until interrupted.
+    #[arg(long, conflicts_with = "if_needed")]
+    renew: bool,
+    /// Do nothing while the certificates last: for `Match exec`.
+    #[arg(long)]
+    if_needed: bool,
+    /// Seconds the certificates are valid, at most 3600.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(i64).range(60..=3600))]
+    ttl: i64,
+    /// Folder of key, certificates and configuration; ~/.ssh/hafen unless said, which ~/.ssh/config then includes.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccessCommand {
+    /// Sessions through the bastion, newest first.
+    Sessions,
+    /// What was refused, and who came from where or with what for the first time.
+    Alerts,
+    /// Revoke certificates; sessions that began with them end within seconds.
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// One certificate.
+    #[arg(long, conflicts_with_all = ["person", "everything"])]
+    serial: Option<String>,
+    /// All certificates of a person, by id.
+    #[arg(long, conflicts_with = "everything")]
+    person: Option<String>,
+    /// All certificates there are.
+    #[arg(long)]
+    everything: bool,
+    /// For those who read it later.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Renewed when less than this is left, or a third of the time.
+const EARLY: Duration = Duration::from_secs(60);
+
+/// Beside the certificates: until when they are good.
+#[derive(Serialize, Deserialize)]
+struct Until {
+    valid_before: Timestamp,
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn find(named: Option<PathBuf>) -> Result<(Self, Option<PathBuf>)> {
+        if let Some(folder) = named {
+            return Ok((Self(std::path::absolute(&folder).map_err(Error::internal)?), None));
+        }
+        let home = std::env::var_os("HOME")
+            .filter(|home| !home.is_empty())
+            .ok_or_else(|| usage("HOME is not set: say --folder"))?;
+        let ssh = PathBuf::from(home).join(".ssh");
+        Ok((Self(ssh.join("hafen")), Some(ssh.join("config"))))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        hafen_seal::write_private(&path, text.as_bytes()).map_err(|error| unusable(&path, error))
+    }
+
+    /// Whether the certificates last.
+    fn is_fresh(&self) -> bool {
+        let read = std::fs::read_to_string(self.path("until.json")).ok();
+        let until: Option<Until> = read.and_then(|text| serde_json::from_str(&text).ok());
+        until.is_some_and(|until| until.valid_before.since(SystemClock.now()) > EARLY)
+    }
+
+    /// The public key; made with its private one if it is not there.
+    async fn public_key(&self) -> Result<String> {
+        std::fs::create_dir_all(&self.0).map_err(|error| unusable(&self.0, error))?;
+        let closed = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&self.0, closed).map_err(|error| unusable(&self.0, error))?;
+        let key = self.path("id");
+        if !key.exists() {
+            super::access::new_key(&key).await?;
+        }
+        let public = self.path("id.pub");
+        std::fs::read_to_string(&public).map_err(|error| unusable(&public, error))
+    }
+
+    async fn renew(&self, client: &Client, ttl: i64) -> Result<AccessGrant> {
+        let public_key = self.public_key().await?;
+        let grant = client.access_grant_create(&AccessGrantCreate { public_key, ttl }).await?;
+        let address = grant.bastion_address.as_deref().ok_or_else(|| {
+            Error::conflict("no bastion runs: start the platform with `hafen serve --bastion ADDRESS`")
+        })?;
+        self.write("bastion-cert.pub", &format!("{}\n", grant.bastion.certificate.trim()))?;
+        self.write("machine-cert.pub", &format!("{}\n", grant.machine.certificate.trim()))?;
+        self.write("known_hosts", &format!("@cert-authority {NAME},*.hafen {}\n", grant.host_ca.trim()))?;
+        self.write("config", &self.config(address, &grant)?)?;
+        let until =
+            serde_json::to_string(&Until { valid_before: grant.valid_before }).map_err(Error::internal)?;
+        self.write("until.json", &until)?;
+        Ok(grant)
+    }
+
+    fn config(&self, address: &str, grant: &AccessGrant) -> Result<String> {
+        let (host, port) = address
+            .rsplit_once(':')
+            .ok_or_else(|| Error::internal(format!("{address:?} is no address of a bastion")))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let program = std::env::current_exe().map_err(Error::internal)?;
+        let folder = self.0.display();
+        let renew = format!(
+            "{} login --if-needed --folder {}",
+            super::access::quote(&program),
+            super::access::quote(&self.0)
+        );
+        let (user, login) = (&grant.bastion.user, &grant.machine.user);
+        Ok(format!(
+            "# Written by `hafen login`; it writes it anew.\n\
+             Match originalhost *.hafen,!{NAME} exec \"{renew}\"\n\
+             Host {NAME}\n  HostName {host}\n  Port {port}\n  User {user}\n  HostKeyAlias {NAME}\n  \
+             CertificateFile \"{folder}/bastion-cert.pub\"\n  ProxyJump none\n\
+             Host *.hafen !{NAME}\n  User {login}\n  ProxyJump {NAME}\n  \
+             CertificateFile \"{folder}/machine-cert.pub\"\n\
+             Host *.hafen\n  IdentityFile \"{folder}/id\"\n  IdentitiesOnly yes\n  IdentityAgent none\n  ForwardAgent no\n  \
+             StrictHostKeyChecking yes\n  UserKnownHostsFile \"{folder}/known_hosts\"\n  GlobalKnownHostsFile /dev/null\n"
+        ))
+    }
+}
+
+fn unusable(path: &Path, error: std::io::Error) -> Error {
+    Error::unavailable(format!("{} cannot be used: {error}", path.display())).with_cause(error)
+}
+
+/// Puts `Include hafen/config` first: a `Host` of the user's own that came before it would win.
+fn include(config: &Path) -> Result<()> {
+    const LINE: &str = "Include hafen/config";
+    let old = match std::fs::read_to_string(config) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|error| unusable(config, error))?,
+    };
+    if old.lines().any(|line| line.trim() == LINE) {
+        return Ok(());
+    }
+    hafen_seal::write_private(config, format!("{LINE}\n\n{old}").as_bytes())
+        .map_err(|error| unusable(config, error))
+}
+
+pub async fn login(args: LoginArgs) -> Result<()> {
+    let (folder, config) = Folder::find(args.folder)?;
+    if args.if_needed && folder.is_fresh() {
+        return Ok(());
+    }
+    let client = client()?;
+    loop {
+        let grant = folder.renew(&client, args.ttl).await?;
+        if let Some(config) = &config {
+            include(config)?;
+        }
+        if args.if_needed {
+            return Ok(());
+        }
+        output::line(&format!("Certificates until {}.", grant.valid_before));
+        if !args.renew {
+            match config {
+                Some(_) => {
+                    output::line("Now: ssh NAME.PROJECT.hafen, and scp, sftp, rsync, git, Ansible alike.");
+                }
+                None => output::line(&format!(
+                    "Now: ssh -F {} NAME.PROJECT.hafen",
+                    folder.path("config").display()
+                )),
+            }
+            return Ok(());
+        }
+        let left = grant.valid_before.since(SystemClock.now());
+        SystemClock.sleep(left.saturating_sub(EARLY.max(left / 3))).await;
+    }
+}
+
+pub async fn access(context: &Context, command: AccessCommand) -> Result<()> {
+    let client = client()?;
+    match command {
+        AccessCommand::Sessions => {
+            let items = client.access_session_list().await?;
+            if context.json {
+                return output::json(&serde_json::json!({ "items": items }));
+            }
+            for one in &items {
+                let state = match one.ended_at {
+                    None => "open".to_owned(),
+                    Some(at) => format!("{} at {at}", one.end_reason),
+                };
+                output::line(&format!(
+                    "{}  {}  {} from {}  {} bytes in, {} out  {state}  certificate {}",
+                    one.opened_at, one.host, one.name, one.address, one.sent, one.received, one.serial
+                ));
+            }
+            Ok(())
+        }
+        AccessCommand::Alerts => {
+            let mut items = Vec::new();
+            let mut after = 0;
+            loop {
+                let page = client.access_event_list(after, 1000).await?.items;
+                let Some(last) = page.last() else { break };
+                after = last.seq;
+                items.extend(page.into_iter().filter(|event| event.kind.starts_with("alert.")));
+            }
+            if context.json {
+                return output::json(&serde_json::json!({ "items": items }));
+            }
+            for one in &items {
+                output::line(&format!("{}  {}  {}", one.at, one.kind, one.message));
+            }
+            Ok(())
+        }
+        AccessCommand::Revoke(args) => {
+            let body = RevocationCreate {
+                serial: args.serial,
+                person: args.person,
+                everything: args.everything,
+                reason: args.reason,
+            };
+            let done = client.access_revoke(&body).await?;
+            if context.json {
+                return output::json(&serde_json::to_value(&done).map_err(Error::internal)?);
+            }
+            output::line(&format!("{} certificates are good no more.", done.certificates));
+            Ok(())
+        }
+    }
+}

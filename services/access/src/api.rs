@@ -1,0 +1,140 @@
+//! The HTTP API of access: handlers of a few lines, and their description.
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use hafen_base::{Error, PageLimit, PageToken};
+use hafen_client::wire::{
+    AccessGrant, AccessGrantCreate, AccessSession, Event, List, Problem, Revocation, RevocationCreate,
+};
+use hafen_http::{ApiResult, Json, Query};
+use http::{StatusCode, header};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Access;
+
+impl Access {
+    /// The routes, to be merged with those of the other services.
+    pub fn router(&self) -> OpenApiRouter {
+        OpenApiRouter::new()
+            .routes(routes!(access_grant_create))
+            .routes(routes!(access_revoke))
+            .routes(routes!(access_session_list))
+            .routes(routes!(access_event_list))
+            .routes(routes!(access_alert_list))
+            .routes(routes!(access_revocation_list))
+            .with_state(self.clone())
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// Token of the page, as `next_page` gave it.
+    page: Option<String>,
+    /// 1 to 1000; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct EventQuery {
+    /// Only events after this position.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// 1 to 1000; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// Get in: two short-lived SSH certificates for one key.
+///
+/// One opens the bastion and only carries connections; the other opens machines and only gives a terminal. Neither forwards
+/// anything. Ask again before they run out; sessions that are open stay open.
+#[utoipa::path(post, path = "/api/v1/access/grants", tag = "access", operation_id = "access_grant_create",
+    request_body = AccessGrantCreate, responses(
+    (status = 201, description = "The certificates", body = AccessGrant),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn access_grant_create(
+    State(access): State<Access>,
+    Json(body): Json<AccessGrantCreate>,
+) -> ApiResult<impl IntoResponse> {
+    Ok((StatusCode::CREATED, Json(access.grant_create(&body).await?)))
+}
+
+/// Revoke certificates: one, a person's, or all. Sessions through the bastion that began with them end within 5 seconds.
+#[utoipa::path(post, path = "/api/v1/access/revocations", tag = "access", operation_id = "access_revoke",
+    request_body = RevocationCreate, responses(
+    (status = 200, description = "Done", body = Revocation),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn access_revoke(
+    State(access): State<Access>,
+    Json(body): Json<RevocationCreate>,
+) -> ApiResult<Json<Revocation>> {
+    Ok(Json(access.revoke(&body).await?))
+}
+
+/// List sessions through the bastion, newest first.
+#[utoipa::path(get, path = "/api/v1/access/sessions", tag = "access", operation_id = "access_session_list",
+    params(ListQuery), responses(
+    (status = 200, description = "A page of sessions", body = List<AccessSession>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn access_session_list(
+    State(access): State<Access>,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<List<AccessSession>>> {
+    let below = PageToken::decode(query.page.as_deref())?;
+    let limit = PageLimit::new(query.limit)?;
+    let page = limit.page(access.session_list(&below, limit.get() + 1).await?, |session| session.id.clone());
+    Ok(Json(List { items: page.items, next_page: page.next_page }))
+}
+
+async fn events(access: &Access, query: &EventQuery) -> ApiResult<Vec<Event>> {
+    let limit = PageLimit::new(query.limit)?;
+    let after = query.after.unwrap_or(0);
+    if after < 0 {
+        return Err(Error::invalid_field("/after", "a position is 0 (from the beginning) or more").into());
+    }
+    Ok(access.events().read(after, limit.get(), None).await?)
+}
+
+/// What was issued, opened, closed, refused and revoked, in order. Read on with `after`.
+#[utoipa::path(get, path = "/api/v1/access/events", tag = "access", operation_id = "access_event_list",
+    params(EventQuery), responses(
+    (status = 200, description = "Events, oldest first", body = List<Event>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn access_event_list(
+    State(access): State<Access>,
+    Query(query): Query<EventQuery>,
+) -> ApiResult<Json<List<Event>>> {
+    Ok(Json(List { items: events(&access, &query).await?, next_page: None }))
+}
+
+/// Alerts among the events after a position: what was refused, and who came from where or with what for the first time.
+/// The page is one of events, of which alerts are shown; read on after the position of the last *event*.
+#[utoipa::path(get, path = "/api/v1/access/alerts", tag = "access", operation_id = "access_alert_list",
+    params(EventQuery), responses(
+    (status = 200, description = "Alerts, oldest first", body = List<Event>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn access_alert_list(
+    State(access): State<Access>,
+    Query(query): Query<EventQuery>,
+) -> ApiResult<Json<List<Event>>> {
+    let mut items = events(&access, &query).await?;
+    items.retain(|event| event.kind.starts_with("alert."));
+    Ok(Json(List { items, next_page: None }))
+}
+
+/// The key revocation list of the users' authority, for `RevokedKeys` of an sshd that is reached without the bastion.
+#[utoipa::path(get, path = "/api/v1/access/revocation-list", tag = "access", operation_id = "access_revocation_list",
+    responses(
+    (status = 200, description = "An OpenSSH KRL", content_type = "application/octet-stream", body = Vec<u8>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn access_revocation_list(State(access): State<Access>) -> ApiResult<impl IntoResponse> {
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], access.revocation_list().await?))
+}

@@ -1,0 +1,333 @@
+//! What the bastion asks and tells, answered from this service's store and the inventory of the machines service.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hafen_base::{Actor, Error, ErrorKind, Result, SshSessionId, Timestamp};
+use hafen_bastion::{CertificateFacts, Client, Gate, Person, Refusal, Revocations, SessionRecord, Target};
+use hafen_client::ByteStream;
+use hafen_client::wire::AccessSession;
+use hafen_db::store_error;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::PollSender;
+
+use crate::model::{CertificateRow, PORT, machine_of};
+use crate::{Access, store};
+
+/// The same refusal of the same address is written down once in this time, so that who knocks all day fills no log.
+const QUIET: Duration = Duration::from_secs(60);
+/// Addresses whose refusals are held back at a time.
+const QUIET_MOST: usize = 10_000;
+
+/// The gate of one bastion.
+pub struct AccessGate {
+    access: Access,
+    /// Tells the sessions of one bastion from another's.
+    bastion: String,
+    /// Certificates of persons who are connected or were a moment ago, by person and serial.
+    admitted: Mutex<HashMap<(String, u64), CertificateRow>>,
+    sessions: Mutex<HashMap<u64, AccessSession>>,
+    /// What was seen before, so that an ordinary connection writes nothing.
+    seen: Mutex<HashSet<(String, &'static str, String)>>,
+    quiet: Mutex<HashMap<(IpAddr, &'static str), Timestamp>>,
+}
+
+impl AccessGate {
+    /// Closes the sessions that a bastion of this name left open when it died.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn open(access: Access, bastion: &str) -> Result<Self> {
+        let mut tx = access.0.db.write().await?;
+        let lost = store::sessions_lost(&mut tx, bastion, access.0.now()).await?;
+        if lost > 0 {
+            let message = format!("{lost} SSH sessions ended with the bastion that carried them");
+            let data = json!({ "sessions": lost });
+            access
+                .event(&mut tx, "access.sessions_lost", format!("bastion/{bastion}"), message, data)
+                .await?;
+        }
+        tx.commit().await.map_err(store_error)?;
+        access.0.events.ring();
+        Ok(Self {
+            access,
+            bastion: bastion.to_owned(),
+            admitted: Mutex::default(),
+            sessions: Mutex::default(),
+            seen: Mutex::default(),
+            quiet: Mutex::default(),
+        })
+    }
+
+    /// An alert for each of these that this person was never seen with.
+    async fn first_seen(&self, actor: &Actor, things: &[(&'static str, &str)]) -> Result<()> {
+        let new: Vec<_> = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            things
+                .iter()
+                .map(|(what, value)| (actor.id.clone(), *what, (*value).to_owned()))
+                .filter(|key| !seen.contains(key))
+                .collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.access.0.db.write().await?;
+        for (person, what, value) in &new {
+            if store::seen(&mut tx, person, what, value, self.access.0.now()).await? {
+                let message = format!("{} was not seen with this {what} before: {value}", actor.name);
+                let data = json!({ "person": person, "what": what, "value": value });
+                self.access
+                    .event(&mut tx, "alert.first_seen", format!("person/{person}"), message, data)
+                    .await?;
+            }
+        }
+        tx.commit().await.map_err(store_error)?;
+        self.access.0.events.ring();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+        Ok(())
+    }
+
+    fn actor(&self, record: &SessionRecord) -> Actor {
+        let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = admitted.get(&(record.person.id.clone(), record.serial)).map(|row| row.actor.clone());
+        at_bastion(known.unwrap_or_else(Actor::platform), record.serial, record.address)
+    }
+
+    /// Whether this refusal is news.
+    fn is_news(&self, refusal: &Refusal) -> bool {
+        let now = self.access.0.now();
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        if quiet.len() >= QUIET_MOST {
+            quiet.retain(|_, until| *until > now);
+            if quiet.len() >= QUIET_MOST {
+                return false;
+            }
+        }
+        let key = (refusal.address, refusal.what);
+        if quiet.get(&key).is_some_and(|until| *until > now) {
+            return false;
+        }
+        quiet.insert(key, now.plus(QUIET));
+        true
+    }
+}
+
+/// Who acts, through this certificate, from there.
+fn at_bastion(actor: Actor, serial: u64, address: IpAddr) -> Actor {
+    Actor {
+        credential: format!("certificate/{serial}"),
+        address: Some(address.to_string()),
+        request_id: String::new(),
+        reason: String::new(),
+        ..actor
+    }
+}
+
+fn forbidden(message: &str) -> Error {
+    Error::new(ErrorKind::Forbidden, message)
+}
+
+#[async_trait]
+impl Gate for AccessGate {
+    async fn admit(&self, facts: &CertificateFacts, client: &Client) -> Result<Person> {
+        let row = store::certificate(&self.access.0.db, facts.serial).await?;
+        let row = row
+            .filter(|row| row.place == "bastion" && row.key_id == facts.key_id)
+            .ok_or_else(|| forbidden("this certificate is revoked, or nobody was given it here"))?;
+        let actor = at_bastion(row.actor.clone(), facts.serial, client.address);
+        let things = [("address", client.address.to_string()), ("client", client.version.clone())];
+        let things: Vec<_> = things.iter().map(|(what, value)| (*what, value.as_str())).collect();
+        actor.clone().acts(self.first_seen(&actor, &things)).await?;
+        let person = Person { id: row.actor.id.clone(), name: row.actor.name.clone() };
+        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        admitted.insert((person.id.clone(), facts.serial), row);
+        Ok(person)
+    }
+
+    async fn target(&self, person: &Person, host: &str, port: u16) -> Result<Box<dyn Target>> {
+        let (machine, project) =
+            machine_of(host).ok_or_else(|| Error::not_found("such machine in the inventory"))?;
+        if port != PORT {
+            return Err(forbidden("only port 22 of machines is reached through the bastion"));
+        }
+        let allowed = {
+            let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+            admitted
+                .iter()
+                .any(|((id, _), row)| *id == person.id && row.projects.iter().any(|p| p == project))
+        };
+        if !allowed {
+            return Err(forbidden("this person's certificate is not for that project"));
+        }
+        // By its name: an id would find it, too, and is not what its host certificate says.
+        let there = self.access.0.platform.machine_get(project, machine).await?;
+        if there.name != machine {
+            return Err(Error::not_found("such machine in the inventory"));
+        }
+        let stream = self.access.0.platform.machine_dial(project, machine, port).await?;
+        Ok(Box::new(Carrier::new(stream)))
+    }
+
+    async fn opened(&self, record: &SessionRecord) -> Result<()> {
+        let parts = &self.access.0;
+        let actor = self.actor(record);
+        let session = AccessSession {
+            id: SshSessionId::generate(record.opened_at, &*parts.random).to_string(),
+            person: record.person.id.clone(),
+            name: record.person.name.clone(),
+            serial: record.serial.to_string(),
+            key_id: record.key_id.clone(),
+            address: record.address.to_string(),
+            client: record.client.clone(),
+            host: record.host.clone(),
+            port: record.port,
+            opened_at: record.opened_at,
+            ended_at: None,
+            end_reason: String::new(),
+            sent: 0,
+            received: 0,
+        };
+        let written = async {
+            let mut tx = parts.db.write().await?;
+            store::session_insert(&mut tx, &self.bastion, &session).await?;
+            let message = format!("{} opened an SSH session to {}", session.name, session.host);
+            let data = serde_json::to_value(&session).map_err(Error::internal)?;
+            self.access
+                .event(&mut tx, "access.session_opened", format!("session/{}", session.id), message, data)
+                .await?;
+            tx.commit().await.map_err(store_error)?;
+            parts.events.ring();
+            self.first_seen(&actor, &[("machine", &session.host)]).await
+        };
+        actor.clone().acts(written).await?;
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(record.number, session);
+        Ok(())
+    }
+
+    async fn closed(&self, record: &SessionRecord) {
+        let parts = &self.access.0;
+        let session = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.number);
+        let Some(mut session) = session else { return };
+        let (ended_at, reason) = record.ended.map_or((parts.now(), ""), |(at, reason)| (at, reason.as_str()));
+        session.ended_at = Some(ended_at);
+        session.end_reason = reason.into();
+        session.sent = i64::try_from(record.sent).unwrap_or(i64::MAX);
+        session.received = i64::try_from(record.received).unwrap_or(i64::MAX);
+        let written = async {
+            let mut tx = parts.db.write().await?;
+            store::session_end(&mut tx, &session).await?;
+            let seconds = ended_at.since(session.opened_at).as_secs();
+            let message = format!(
+                "the SSH session of {} to {} ended after {seconds} s ({reason}): {} bytes in, {} bytes out",
+                session.name, session.host, session.sent, session.received
+            );
+            let data = serde_json::to_value(&session).map_err(Error::internal)?;
+            self.access
+                .event(&mut tx, "access.session_closed", format!("session/{}", session.id), message, data)
+                .await?;
+            tx.commit().await.map_err(store_error)
+        };
+        let written: Result<()> = self.actor(record).acts(written).await;
+        match written {
+            Ok(()) => parts.events.ring(),
+            // The next start of this bastion closes it as lost.
+            Err(error) => {
+                tracing::error!(cause = %error.cause_chain(), "the end of a session is not written down: {error}");
+            }
+        }
+    }
+
+    async fn refused(&self, refusal: &Refusal) {
+        if !self.is_news(refusal) {
+            return;
+        }
+        let who = refusal.person.as_ref().map_or(refusal.user.as_str(), |person| &person.name);
+        let message = format!(
+            "refused at the bastion: {} ({}) from {}: {}",
+            who, refusal.what, refusal.address, refusal.reason
+        );
+        let data = json!({
+            "what": refusal.what, "reason": refusal.reason, "user": refusal.user, "address": refusal.address,
+            "client": refusal.client, "key_id": refusal.key_id, "serial": refusal.serial.map(|serial| serial.to_string()),
+            "person": refusal.person.as_ref().map(|person| &person.id),
+        });
+        let written = async {
+            let mut tx = self.access.0.db.write().await?;
+            self.access
+                .event(&mut tx, "alert.refused", format!("address/{}", refusal.address), message, data)
+                .await?;
+            tx.commit().await.map_err(store_error)
+        };
+        let written: Result<()> = written.await;
+        match written {
+            Ok(()) => self.access.0.events.ring(),
+            Err(error) => {
+                tracing::error!(cause = %error.cause_chain(), "a refusal is not written down: {error}");
+            }
+        }
+    }
+
+    fn revocations(&self) -> watch::Receiver<Arc<Revocations>> {
+        self.access.0.revocations.subscribe()
+    }
+}
+
+/// A byte stream of the API client as something to read and write.
+struct Carrier {
+    sender: PollSender<Bytes>,
+    receiver: mpsc::Receiver<Bytes>,
+    rest: Bytes,
+}
+
+impl Carrier {
+    fn new(stream: ByteStream) -> Self {
+        Self { sender: PollSender::new(stream.sender), receiver: stream.receiver, rest: Bytes::new() }
+    }
+}
+
+impl AsyncRead for Carrier {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.rest.is_empty() {
+            match ready!(self.receiver.poll_recv(cx)) {
+                Some(bytes) => self.rest = bytes,
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let count = self.rest.len().min(buf.remaining());
+        buf.put_slice(&self.rest.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Carrier {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        ready!(self.sender.poll_reserve(cx)).map_err(|_| gone())?;
+        self.sender.send_item(Bytes::copy_from_slice(buf)).map_err(|_| gone())?;
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Ends this direction only: what the machine still says is heard.
+        self.sender.close();
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,191 @@
+//! Queries of this service, and nothing else. Portable between SQLite and PostgreSQL: optional texts are empty, times are
+//! UTC microseconds, 0 for none; serials are decimal texts, as they are larger than what a column holds.
+
+use hafen_base::{Error, Result, Timestamp};
+use hafen_client::wire::AccessSession;
+use hafen_db::{Db, Migration, Row, Tx, sqlx, store_error};
+use sqlx::Row as _;
+
+use crate::model::CertificateRow;
+
+pub const MIGRATIONS: &[Migration] = &[
+    hafen_work::MIGRATION,
+    hafen_work::ACTOR_MIGRATION,
+    Migration {
+        name: "20261125_access",
+        sql: "CREATE TABLE certificate (serial TEXT PRIMARY KEY, place TEXT NOT NULL, person TEXT NOT NULL, row TEXT NOT NULL, valid_before BIGINT NOT NULL, revoked_at BIGINT NOT NULL);
+CREATE INDEX certificate_person ON certificate (person);
+CREATE INDEX certificate_revoked ON certificate (revoked_at);
+CREATE TABLE session (id TEXT PRIMARY KEY, bastion TEXT NOT NULL, person TEXT NOT NULL, name TEXT NOT NULL, serial TEXT NOT NULL, key_id TEXT NOT NULL, address TEXT NOT NULL, client TEXT NOT NULL, host TEXT NOT NULL, port BIGINT NOT NULL, opened_at BIGINT NOT NULL, ended_at BIGINT NOT NULL, end_reason TEXT NOT NULL, sent BIGINT NOT NULL, received BIGINT NOT NULL);
+CREATE TABLE seen (person TEXT NOT NULL, what TEXT NOT NULL, value TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (person, what, value));
+",
+    },
+];
+
+fn text(row: &Row, column: &str) -> Result<String> {
+    row.try_get(column).map_err(store_error)
+}
+
+fn number(row: &Row, column: &str) -> Result<i64> {
+    row.try_get(column).map_err(store_error)
+}
+
+pub async fn certificate_insert(tx: &mut Tx, row: &CertificateRow, valid_before: Timestamp) -> Result<()> {
+    sqlx::query("INSERT INTO certificate (serial, place, person, row, valid_before, revoked_at) VALUES ($1, $2, $3, $4, $5, 0)")
+        .bind(&row.serial)
+        .bind(&row.place)
+        .bind(&row.actor.id)
+        .bind(serde_json::to_string(row).map_err(Error::internal)?)
+        .bind(valid_before.micros())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// A certificate that is not revoked.
+pub async fn certificate(db: &Db, serial: u64) -> Result<Option<CertificateRow>> {
+    let row = sqlx::query("SELECT row FROM certificate WHERE serial = $1 AND revoked_at = 0")
+        .bind(serial.to_string())
+        .fetch_optional(db.reader())
+        .await
+        .map_err(store_error)?;
+    row.map(|row| serde_json::from_str(&text(&row, "row")?).map_err(Error::internal)).transpose()
+}
+
+/// Which certificates a revocation names.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    Serial(&'a str),
+    Person(&'a str),
+    Everything,
+}
+
+/// Revokes; gives how many there were that were good until then.
+pub async fn revoke(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<i64> {
+    let (sql, value) = match which {
+        Which::Serial(serial) => {
+            ("UPDATE certificate SET revoked_at = $1 WHERE revoked_at = 0 AND serial = $2", serial)
+        }
+        Which::Person(person) => {
+            ("UPDATE certificate SET revoked_at = $1 WHERE revoked_at = 0 AND person = $2", person)
+        }
+        Which::Everything => ("UPDATE certificate SET revoked_at = $1 WHERE revoked_at = 0 AND $2 = ''", ""),
+    };
+    let done =
+        sqlx::query(sql).bind(now.micros()).bind(value).execute(&mut **tx).await.map_err(store_error)?;
+    i64::try_from(done.rows_affected()).map_err(Error::internal)
+}
+
+/// Serials that are revoked: also of certificates that have run out, as sessions outlive them.
+pub async fn revoked(db: &Db) -> Result<Vec<u64>> {
+    let rows = sqlx::query("SELECT serial FROM certificate WHERE revoked_at > 0")
+        .fetch_all(db.reader())
+        .await
+        .map_err(store_error)?;
+    rows.iter().map(|row| text(row, "serial")?.parse().map_err(Error::internal)).collect()
+}
+
+/// Forgets certificates that ran out before this moment.
+pub async fn certificates_forget(tx: &mut Tx, before: Timestamp) -> Result<()> {
+    sqlx::query("DELETE FROM certificate WHERE valid_before < $1")
+        .bind(before.micros())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+pub async fn session_insert(tx: &mut Tx, bastion: &str, session: &AccessSession) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO session (id, bastion, person, name, serial, key_id, address, client, host, port, opened_at, ended_at, \
+         end_reason, sent, received) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, '', 0, 0)",
+    )
+    .bind(&session.id)
+    .bind(bastion)
+    .bind(&session.person)
+    .bind(&session.name)
+    .bind(&session.serial)
+    .bind(&session.key_id)
+    .bind(&session.address)
+    .bind(&session.client)
+    .bind(&session.host)
+    .bind(i64::from(session.port))
+    .bind(session.opened_at.micros())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+pub async fn session_end(tx: &mut Tx, session: &AccessSession) -> Result<()> {
+    sqlx::query("UPDATE session SET ended_at = $2, end_reason = $3, sent = $4, received = $5 WHERE id = $1")
+        .bind(&session.id)
+        .bind(session.ended_at.map_or(0, Timestamp::micros))
+        .bind(&session.end_reason)
+        .bind(session.sent)
+        .bind(session.received)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// Closes what a bastion left open when it died.
+pub async fn sessions_lost(tx: &mut Tx, bastion: &str, now: Timestamp) -> Result<u64> {
+    let done = sqlx::query(
+        "UPDATE session SET ended_at = $2, end_reason = 'lost' WHERE bastion = $1 AND ended_at = 0",
+    )
+    .bind(bastion)
+    .bind(now.micros())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(done.rows_affected())
+}
+
+/// Sessions with an id below this one, newest first; `below` empty for the newest.
+pub async fn session_list(db: &Db, below: &str, limit: u32) -> Result<Vec<AccessSession>> {
+    let rows = sqlx::query("SELECT * FROM session WHERE $1 = '' OR id < $1 ORDER BY id DESC LIMIT $2")
+        .bind(below)
+        .bind(i64::from(limit))
+        .fetch_all(db.reader())
+        .await
+        .map_err(store_error)?;
+    rows.iter()
+        .map(|row| {
+            let ended_at = number(row, "ended_at")?;
+            Ok(AccessSession {
+                id: text(row, "id")?,
+                person: text(row, "person")?,
+                name: text(row, "name")?,
+                serial: text(row, "serial")?,
+                key_id: text(row, "key_id")?,
+                address: text(row, "address")?,
+                client: text(row, "client")?,
+                host: text(row, "host")?,
+                port: u16::try_from(number(row, "port")?).map_err(Error::internal)?,
+                opened_at: Timestamp::from_micros(number(row, "opened_at")?),
+                ended_at: (ended_at != 0).then(|| Timestamp::from_micros(ended_at)),
+                end_reason: text(row, "end_reason")?,
+                sent: number(row, "sent")?,
+                received: number(row, "received")?,
+            })
+        })
+        .collect()
+}
+
+/// Notes that a person was seen with this; true for the first time.
+pub async fn seen(tx: &mut Tx, person: &str, what: &str, value: &str, now: Timestamp) -> Result<bool> {
+    let done = sqlx::query(
+        "INSERT INTO seen (person, what, value, at) VALUES ($1, $2, $3, $4) ON CONFLICT (person, what, value) DO NOTHING",
+    )
+    .bind(person)
+    .bind(what)
+    .bind(value)
+    .bind(now.micros())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(done.rows_affected() > 0)
+}

@@ -1,0 +1,255 @@
+//! The service through its router, and its store on both databases.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use bytes::Bytes;
+use hafen_access::{Access, AccessConfig, AccessGate};
+use hafen_base::{Actor, ActorKind, Result, SeededRandom, SteppedClock};
+use hafen_bastion::{
+    CertificateFacts, Client as SshClient, EndReason, Gate as _, Person, Refusal, SessionRecord,
+};
+use hafen_client::{ByteStream, Client, Token, Transport};
+use hafen_db::testing::TestDb;
+use hafen_sshca::ssh_key::Certificate;
+use hafen_sshca::{HostKey, SshCa};
+use hafen_work::Health;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+/// A machines service with one project.
+struct Inventory;
+
+#[async_trait]
+impl Transport for Inventory {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>> {
+        let answer = if request.uri().path() == "/api/v1/projects" {
+            let amounts = json!({ "machines": 1, "cpus": 1, "memory": 1, "disk": 1 });
+            json!({ "items": [{ "name": "hello", "quota": amounts, "usage": amounts, "generation": 1,
+                                "created_at": "2026-01-01T00:00:00Z" }], "next_page": null })
+        } else {
+            json!(null)
+        };
+        Ok(Response::new(Body::from(answer.to_string())))
+    }
+
+    async fn stream(&self, _path: &str, _token: &Token) -> Result<ByteStream> {
+        Err(hafen_base::Error::not_found("such machine"))
+    }
+}
+
+struct Service {
+    access: Access,
+    clock: SteppedClock,
+    public_key: String,
+    _db: TestDb,
+}
+
+async fn service(db: TestDb) -> Service {
+    let random = Arc::new(SeededRandom::new(11));
+    let clock = SteppedClock::new();
+    let access = Access::open(AccessConfig {
+        location: db.location.clone(),
+        platform: Client::new(Arc::new(Inventory), Token::new("t")),
+        ca: Arc::new(SshCa::in_memory(&*random)),
+        clock: Arc::new(clock.clone()),
+        random: random.clone(),
+        health: Health::default(),
+        bastion_address: Some("bastion.example.org:22".into()),
+    })
+    .await
+    .unwrap();
+    Service { access, clock, public_key: HostKey::generate(&*random).unwrap().public_key, _db: db }
+}
+
+fn alice() -> Actor {
+    Actor {
+        kind: ActorKind::Person,
+        id: "u-alice".into(),
+        name: "Alice".into(),
+        address: Some("192.0.2.7".into()),
+        ..Actor::platform()
+    }
+}
+
+impl Service {
+    async fn call(&self, actor: Actor, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let (router, _) = self.access.router().split_for_parts();
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let answer = actor.acts(router.oneshot(request)).await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn grant(&self) -> Value {
+        let body = json!({ "public_key": self.public_key });
+        let (status, grant) = self.call(alice(), "POST", "/api/v1/access/grants", body).await;
+        assert_eq!(status, 201, "{grant}");
+        grant
+    }
+
+    async fn events(&self) -> Vec<Value> {
+        let (status, list) = self.call(alice(), "GET", "/api/v1/access/events?limit=1000", Value::Null).await;
+        assert_eq!(status, 200);
+        list["items"].as_array().unwrap().clone()
+    }
+}
+
+fn facts(grant: &Value) -> CertificateFacts {
+    CertificateFacts {
+        serial: grant["bastion"]["serial"].as_str().unwrap().parse().unwrap(),
+        key_id: "u-alice".into(),
+        user: "at-u-alice".into(),
+        principals: vec!["at-u-alice".into()],
+        fingerprint: "SHA256:x".into(),
+        valid_before: 1_790_000_600,
+    }
+}
+
+fn client() -> SshClient {
+    SshClient { address: "192.0.2.7".parse().unwrap(), version: "SSH-2.0-OpenSSH_10.0".into() }
+}
+
+#[tokio::test]
+async fn a_grant_is_two_certificates() {
+    let service = service(hafen_db::testing::sqlite()).await;
+    let grant = service.grant().await;
+    let certificate =
+        |place: &str| Certificate::from_openssh(grant[place]["certificate"].as_str().unwrap()).unwrap();
+    let (bastion, machine) = (certificate("bastion"), certificate("machine"));
+    assert_eq!(bastion.valid_principals(), ["at-u-alice"]);
+    assert_eq!(bastion.critical_options().get("source-address").unwrap(), "192.0.2.7");
+    assert_eq!(bastion.extensions().keys().collect::<Vec<_>>(), ["permit-port-forwarding"]);
+    assert_eq!(machine.valid_principals(), ["project-hello"]);
+    assert!(machine.critical_options().is_empty());
+    assert_eq!(machine.extensions().keys().collect::<Vec<_>>(), ["permit-pty"]);
+    assert_eq!(bastion.valid_before(), 1_790_000_600);
+    assert_eq!(bastion.key_id(), "u-alice");
+    assert!(!grant["machine"]["source_reason"].as_str().unwrap().is_empty());
+    let issued = service.events().await;
+    assert_eq!(issued.len(), 2);
+    assert!(
+        issued
+            .iter()
+            .all(|event| event["kind"] == "access.certificate_issued" && event["actor"]["id"] == "u-alice")
+    );
+    for (body, word) in [
+        (json!({ "public_key": "ssh-rsa AAAA" }), "ssh-ed25519"),
+        (json!({ "public_key": "x", "ttl": 3601 }), "3600"),
+        (json!({ "public_key": "x", "ttl": 0 }), "3600"),
+    ] {
+        let (router, _) = service.access.router().split_for_parts();
+        let request = Request::post("/api/v1/access/grants").header("content-type", "application/json");
+        let answer = router.oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 400, "{word}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_and_revocations_on_both_databases() {
+    for (name, db) in hafen_db::testing::both() {
+        let service = service(db).await;
+        let gate = AccessGate::open(service.access.clone(), "one").await.unwrap();
+        let grant = service.grant().await;
+        let person = gate.admit(&facts(&grant), &client()).await.unwrap();
+        assert_eq!(person, Person { id: "u-alice".into(), name: "Alice".into() }, "{name}");
+        // The machine's certificate is not the bastion's, and an unknown serial is nobody's.
+        let machine: u64 = grant["machine"]["serial"].as_str().unwrap().parse().unwrap();
+        for serial in [machine, 5] {
+            assert!(gate.admit(&CertificateFacts { serial, ..facts(&grant) }, &client()).await.is_err());
+        }
+        // Names that are none, another project, another port.
+        for (host, port) in [("web-1.other.hafen", 22), ("127.0.0.1", 22), ("web-1.hello.hafen", 80)] {
+            assert!(gate.target(&person, host, port).await.is_err(), "{host}");
+        }
+        let mut record = SessionRecord {
+            number: 1,
+            person,
+            serial: facts(&grant).serial,
+            key_id: "u-alice".into(),
+            address: client().address,
+            client: client().version,
+            host: "web-1.hello.hafen".into(),
+            port: 22,
+            opened_at: hafen_base::Clock::now(&service.clock),
+            ended: None,
+            sent: 0,
+            received: 0,
+        };
+        gate.opened(&record).await.unwrap();
+        service.clock.step(Duration::from_secs(90));
+        record.ended = Some((hafen_base::Clock::now(&service.clock), EndReason::Idle));
+        (record.sent, record.received) = (10, 20);
+        gate.closed(&record).await;
+        let (_, list) = service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await;
+        let session = &list["items"][0];
+        assert_eq!(
+            (&session["end_reason"], &session["sent"]),
+            (&json!("idle"), &json!(10)),
+            "{name}: {session}"
+        );
+
+        // A bastion that died leaves a session open; its next start closes it, another's does not.
+        let opened_at = hafen_base::Clock::now(&service.clock);
+        let second = SessionRecord { number: 2, ended: None, opened_at, ..record.clone() };
+        gate.opened(&second).await.unwrap();
+        AccessGate::open(service.access.clone(), "two").await.unwrap();
+        let newest =
+            service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await.1["items"][0].clone();
+        assert_eq!(newest["ended_at"], Value::Null, "{name}");
+        let gate = AccessGate::open(service.access.clone(), "one").await.unwrap();
+        let newest =
+            service.call(alice(), "GET", "/api/v1/access/sessions", Value::Null).await.1["items"][0].clone();
+        assert_eq!(newest["end_reason"], "lost", "{name}");
+
+        let revocations = gate.revocations();
+        assert!(revocations.borrow().serials.is_empty());
+        let path = "/api/v1/access/revocations";
+        for (body, status) in [
+            (json!({ "reason": "x" }), 400),
+            (json!({ "serial": "x", "reason": "x" }), 400),
+            (json!({ "serial": "5", "reason": "x" }), 404),
+            (json!({ "person": "u-alice", "everything": true, "reason": "x" }), 400),
+            (json!({ "person": "u-alice", "reason": " " }), 400),
+            (json!({ "person": "u-alice", "reason": "left" }), 200),
+        ] {
+            let (got, answer) = service.call(alice(), "POST", path, body.clone()).await;
+            assert!(got == status || status != 200 && got >= 400, "{name} {body}: {got} {answer}");
+        }
+        assert_eq!(revocations.borrow().serials.len(), 2, "{name}");
+        assert!(gate.admit(&facts(&grant), &client()).await.is_err());
+
+        // The same refusal is written down once a minute.
+        let refusal = Refusal {
+            address: client().address,
+            client: client().version,
+            user: "root".into(),
+            key_id: None,
+            serial: None,
+            person: None,
+            what: "key",
+            reason: "a key without a certificate".into(),
+        };
+        for _ in 0..100 {
+            gate.refused(&refusal).await;
+        }
+        service.clock.step(Duration::from_secs(61));
+        gate.refused(&refusal).await;
+        let kinds: Vec<String> =
+            service.events().await.iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect();
+        let count = |kind: &str| kinds.iter().filter(|one| *one == kind).count();
+        assert_eq!(count("alert.refused"), 2, "{name}: {kinds:?}");
+        // Address, client, machine: each once, though there were two sessions and a restart.
+        assert_eq!(count("alert.first_seen"), 3, "{name}: {kinds:?}");
+        assert_eq!((count("access.session_opened"), count("access.session_closed")), (2, 1), "{name}");
+        assert_eq!((count("access.sessions_lost"), count("access.revoked")), (1, 1), "{name}");
+        service.access.forget_old().await.unwrap();
+    }
+}
