@@ -53,6 +53,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.windows(6).any(|window| window.eq_ignore_ascii_case(b"\\u0000")) {
         return Err(Error::invalid("the body holds a NUL character (\\u0000)").into());
     }
+    // An array would pass for an object by the order of its fields; no body of ours is one.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::invalid("the body is an array; an object is expected").into());
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = match serde_path_to_error::deserialize(&mut deserializer) {
         Ok(value) => value,

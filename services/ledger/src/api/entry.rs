@@ -67,6 +67,17 @@ fn place(page: Option<&str>) -> Result<Option<(i64, i64)>> {
 impl EntryQuery {
     async fn filter(self, ledger: &Ledger) -> Result<(Filter, PageLimit)> {
         let db = ledger.0.db.reader();
+        for (name, text, most) in [
+            ("actor", &self.actor, 255),
+            ("object", &self.object, 512),
+            ("project", &self.project, 255),
+            ("organisation", &self.organisation, 255),
+            ("kind", &self.kind, 255),
+        ] {
+            if text.as_ref().is_some_and(|text| text.chars().count() > most) {
+                return Err(Error::invalid_field(format!("/{name}"), format!("at most {most} characters")));
+            }
+        }
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
         let mut filter = Filter {
             project: some(self.project),
