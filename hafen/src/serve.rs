@@ -15,7 +15,7 @@ use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
 use hafen_client::wire::Status;
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
-use hafen_http::{Access, Json, Peer};
+use hafen_http::{Access, Edge, Json, Peer};
 use hafen_ledger::witness::WitnessConfig;
 use hafen_ledger::{Ledger, LedgerConfig};
 use hafen_machines::ca::SshCa;
@@ -266,7 +266,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let socket = if args.no_local_operator { None } else { home.listen()? };
     let access =
         if socket.is_some() { access.and_operator(rustix::process::geteuid().as_raw()) } else { access };
-    let app = hafen_http::finish(router, access, OPEN);
+    let edge = Edge { gate: Arc::new(access), calls: Some(Arc::new(ledger.clone())), open: OPEN };
+    let app = hafen_http::finish_behind(router, edge);
 
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn({

@@ -4,19 +4,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use async_trait::async_trait;
 use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::IncomingStream;
 use hafen_base::{Actor, ActorKind, Error, ErrorKind, Result};
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::ApiError;
 use crate::problem::RequestId;
+use crate::{ApiError, Call, CallOutcome, Edge};
 
 /// In its own words why somebody does something: goes into the record of what happened.
 const REASON: &str = "hafen-reason";
@@ -30,6 +31,17 @@ pub enum Peer {
     Socket {
         uid: Option<u32>,
     },
+}
+
+impl Peer {
+    /// Its IP address; none for somebody on this host's socket.
+    #[must_use]
+    pub fn address(self) -> Option<String> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical().to_string()),
+            Self::Socket { .. } => None,
+        }
+    }
 }
 
 impl Connected<IncomingStream<'_, TcpListener>> for Peer {
@@ -64,38 +76,31 @@ impl Access {
         self
     }
 
-    fn fits(&self, presented: &str) -> bool {
-        // Both sides are hashes of equal length, compared in constant time.
+    /// Whether this is the token, in constant time.
+    pub fn fits(&self, presented: &str) -> bool {
+        // Both sides are hashes of equal length.
         let presented: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
         presented.ct_eq(&*self.token).into()
     }
 
-    /// Who asks; nobody, where what is presented is not good. A token that is presented decides, wherever it comes from.
-    fn who(&self, headers: &HeaderMap, peer: Option<Peer>) -> Option<Actor> {
-        let mut presented = headers.get_all(header::AUTHORIZATION).iter();
-        match (presented.next(), presented.next()) {
-            (Some(value), None) => {
-                let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
-                if !scheme.eq_ignore_ascii_case("bearer") || !self.fits(rest.trim()) {
-                    return None;
-                }
-                Some(match peer {
-                    // One service calls another for whoever it acts for.
-                    None => Actor::current(),
-                    Some(peer) => Actor {
-                        kind: ActorKind::LocalOperator,
-                        id: "operator".into(),
-                        name: "holder of the platform's token".into(),
-                        credential: "token/platform".into(),
-                        address: match peer {
-                            Peer::Tcp(address) => Some(address.ip().to_canonical().to_string()),
-                            Peer::Socket { .. } => None,
-                        },
-                        ..Actor::platform()
-                    },
-                })
-            }
-            (None, _) => match (peer, self.operator) {
+    /// Who asks, by the token or at the socket; nobody, where neither is good. A token that is presented decides, wherever
+    /// it comes from.
+    pub fn who(&self, bearer: Option<&str>, peer: Option<Peer>) -> Option<Actor> {
+        match bearer {
+            Some(bearer) if !self.fits(bearer) => None,
+            Some(_) => Some(match peer {
+                // One service calls another for whoever it acts for.
+                None => Actor::current(),
+                Some(peer) => Actor {
+                    kind: ActorKind::LocalOperator,
+                    id: "operator".into(),
+                    name: "holder of the platform's token".into(),
+                    credential: "token/platform".into(),
+                    address: peer.address(),
+                    ..Actor::platform()
+                },
+            }),
+            None => match (peer, self.operator) {
                 (Some(Peer::Socket { uid: Some(uid) }), Some(operator)) if uid == operator || uid == 0 => {
                     Some(Actor {
                         kind: ActorKind::LocalOperator,
@@ -107,8 +112,61 @@ impl Access {
                 }
                 _ => None,
             },
-            _ => None,
         }
+    }
+}
+
+/// What a request shows before it is let in.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub method: &'a Method,
+    /// The route, as `/api/v1/projects/{project}/machines`; none where there is no such path.
+    pub route: Option<&'a str>,
+    pub path: &'a str,
+    /// Of `Authorization: Bearer …`.
+    pub bearer: Option<&'a str>,
+    pub peer: Option<Peer>,
+}
+
+/// Who was let in.
+#[derive(Debug)]
+pub struct Admitted {
+    pub actor: Actor,
+    /// For the handlers of services that know the caller more closely.
+    pub extensions: Extensions,
+}
+
+/// Decides who may ask what.
+#[async_trait]
+pub trait Gate: Send + Sync + 'static {
+    /// Lets a request in, or says why not.
+    ///
+    /// # Errors
+    /// Unauthenticated, forbidden, or not found where the caller may not even know of it.
+    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted>;
+}
+
+#[async_trait]
+impl Gate for Access {
+    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
+        let actor = self.who(asked.bearer, asked.peer).ok_or_else(unauthenticated)?;
+        Ok(Admitted { actor, extensions: Extensions::new() })
+    }
+}
+
+/// The token of `Authorization: Bearer …`. A header that is there and is not that is refused: it must not pass for none.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
+    let mut presented = headers.get_all(header::AUTHORIZATION).iter();
+    match (presented.next(), presented.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| Some(token.trim()))
+            .ok_or_else(unauthenticated),
+        (Some(_), Some(_)) => Err(unauthenticated()),
     }
 }
 
@@ -124,32 +182,79 @@ fn reason(headers: &HeaderMap) -> Result<String> {
     Ok(text.to_owned())
 }
 
-pub(crate) async fn check(access: Access, open: &[&str], request: Request, next: Next) -> Response {
-    if open.contains(&request.uri().path()) {
-        return next.run(request).await;
+pub(crate) async fn check(edge: Edge, request: Request, next: Next) -> Response {
+    // Apart, because a body must not be shared across threads, and the gate may wait.
+    let (mut parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| *peer);
+    let request_id = match (peer, parts.extensions.get::<RequestId>()) {
+        (Some(_), Some(RequestId(id))) => id.clone(),
+        _ => String::new(),
+    };
+    if edge.open.contains(&parts.uri.path()) {
+        let anybody = Actor { address: peer.and_then(Peer::address), request_id, ..Actor::platform() };
+        return anybody.acts(next.run(Request::from_parts(parts, body))).await;
     }
-    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| *peer);
-    let Some(mut actor) = access.who(request.headers(), peer) else { return refused() };
-    match reason(request.headers()) {
-        Ok(reason) if reason.is_empty() => {}
-        Ok(reason) => actor.reason = reason,
-        Err(error) => return ApiError::from(error).into_response(),
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let admitted = async {
+        let asked = Asked {
+            method: &parts.method,
+            route: route.as_ref().map(MatchedPath::as_str),
+            path: parts.uri.path(),
+            bearer: bearer(&parts.headers)?,
+            peer,
+        };
+        let mut admitted = edge.gate.admit(asked).await?;
+        let reason = reason(&parts.headers)?;
+        if !reason.is_empty() {
+            admitted.actor.reason = reason;
+        }
+        if peer.is_some() {
+            admitted.actor.request_id = request_id;
+        }
+        Ok(admitted)
+    };
+    let Admitted { actor, extensions } = match admitted.await {
+        Ok(admitted) => admitted,
+        Err(error) => return refused(error),
+    };
+    parts.extensions.extend(extensions);
+    let request = Request::from_parts(parts, body);
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let Some(calls) = edge.calls.filter(|_| changes && peer.is_some()) else {
+        return actor.acts(next.run(request)).await;
+    };
+    let call = Call {
+        id: actor.request_id.clone(),
+        actor: actor.clone(),
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+    };
+    // What cannot be written down is not done.
+    if let Err(error) = calls.opened(&call).await {
+        return ApiError::from(error).into_response();
     }
-    if let (Some(_), Some(RequestId(id))) = (peer, request.extensions().get::<RequestId>()) {
-        actor.request_id.clone_from(id);
+    let response = actor.acts(next.run(request)).await;
+    if let Err(error) = calls.completed(&call.id, CallOutcome::Answered(response.status().as_u16())).await {
+        tracing::error!(request_id = call.id, "a call was made whose end could not be recorded: {error}");
     }
-    actor.acts(next.run(request)).await
+    response
 }
 
-fn refused() -> Response {
-    let error = Error::new(
+fn unauthenticated() -> Error {
+    Error::new(
         ErrorKind::Unauthenticated,
         "send the platform's token as `Authorization: Bearer …`; it stands in the file `token` under HAFEN_HOME",
-    );
+    )
+}
+
+fn refused(error: Error) -> Response {
+    let unknown = error.kind() == ErrorKind::Unauthenticated;
     let mut answer = ApiError::from(error).into_response();
-    answer
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer realm=\"hafen\""));
+    if unknown {
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer realm=\"hafen\""));
+    }
     answer
 }
 
@@ -171,7 +276,10 @@ mod tests {
             }
             headers
         };
-        let who = |text: &str, peer| access.who(&headers(text), peer).map(|actor| actor.credential);
+        let ask = |access: &Access, headers: &HeaderMap, peer| {
+            access.who(bearer(headers).ok()?, peer).map(|actor| actor.credential)
+        };
+        let who = |text: &str, peer| ask(&access, &headers(text), peer);
         for (authorization, peer, expected) in [
             ("", Some(socket(Some(1000))), Some("socket")),
             ("", Some(socket(Some(0))), Some("socket")),
@@ -190,9 +298,9 @@ mod tests {
         }
         let mut twice = headers("Bearer secret");
         twice.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer secret"));
-        assert!(access.who(&twice, Some(socket(Some(1000)))).is_none());
+        assert!(ask(&access, &twice, Some(socket(Some(1000)))).is_none());
         let strict = Access::token("secret");
-        assert!(strict.who(&HeaderMap::new(), Some(socket(Some(0)))).is_none(), "no operator was named");
+        assert!(ask(&strict, &HeaderMap::new(), Some(socket(Some(0)))).is_none(), "no operator was named");
     }
 
     #[test]
