@@ -1,37 +1,12 @@
 //! A database that was brought back from a backup cannot fork the log.
 
-use std::path::Path;
-
 use hafen_base::ErrorKind;
 use hafen_client::wire::LedgerShardCreate;
-use hafen_db::{Location, testing};
+use hafen_db::testing;
 use hafen_http::{Call, CallLog as _};
 use hafen_ledger::Ledger;
 
-use crate::support::{House, Options, config, person, until};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
-}
-
-fn state(house: &House) -> &Path {
-    let Location::Sqlite(folder) = &house.database.location else { panic!("SQLite") };
-    folder
-}
-
-/// Only the ledger's own files, as a backup of it has them.
-fn restore(house: &House, backup: &Path) {
-    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
-        let _absent = std::fs::remove_file(state(house).join(name));
-        if backup.join(name).exists() {
-            std::fs::copy(backup.join(name), state(house).join(name)).unwrap();
-        }
-    }
-}
+use crate::support::{House, Options, backup, config, person, restore, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_backup_is_not_signed_and_says_what_to_do() {
@@ -40,8 +15,7 @@ async fn a_restored_backup_is_not_signed_and_says_what_to_do() {
     house.things.many(300).await;
     running.signed(300).await;
     running.stop().await;
-    let backup = tempfile::tempdir().unwrap();
-    copy(state(&house), backup.path());
+    let backup = backup(&house.database.location).await;
 
     let running = house.start().await;
     house.things.many(5).await;
@@ -49,7 +23,7 @@ async fn a_restored_backup_is_not_signed_and_says_what_to_do() {
     let before = running.get("/ledger/checkpoint").await.2;
     running.stop().await;
 
-    restore(&house, backup.path());
+    restore(&house.database.location, backup.path());
     house.things.many(50).await;
     let running = house.start().await;
     let told = running.health.all().into_iter().find(|part| part.name == "ledger").unwrap();
