@@ -34,6 +34,9 @@ fn what_was_applied_is_listed_exported_proven_and_a_changed_byte_is_found() {
     let known =
         project.is_some_and(|entry| entry["who"]["id"].as_str().is_some_and(|id| id.starts_with("uid-")));
     assert!(known, "{list}");
+    // The call as well: opened before it was made, completed after.
+    let called = items.iter().any(|entry| entry["kind"] == "call.post" && entry["object"] == "apply");
+    assert!(called, "{list}");
     let one = platform.good(&["ledger", "list", "--object", "machine/web-2"]);
     assert!(one.contains("machine/web-2") && !one.contains("machine/web-1"), "{one}");
     let entry = format!("{}/0", items[0]["shard"].as_str().unwrap());

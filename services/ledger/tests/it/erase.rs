@@ -5,7 +5,7 @@ use hafen_client::wire::LedgerErase;
 use hafen_db::{Location, sqlx, testing};
 use sqlx::Row as _;
 
-use crate::support::{House, person};
+use crate::support::{House, backup, person, restore, until};
 
 const NAME: &str = "Ada-Lovelace-of-London";
 
@@ -104,30 +104,44 @@ async fn nothing_of_a_person_is_left_but_noise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_erasure_reaches_a_restored_backup_and_one_cut_off_is_carried_out() {
+async fn an_erasure_reaches_a_restored_backup() {
     let house = House::new(testing::sqlite()).await;
+    let location = &house.database.location;
     let running = house.start().await;
     house.things.happens(person("u-ada", NAME), "machine.created", "machine/a", "made").await;
     running.signed(1).await;
-    running.stop().await;
-    let Location::Sqlite(folder) = &house.database.location else { panic!("SQLite") };
-    let backup = std::fs::read(folder.join("ledger.db")).unwrap();
-    let wal = std::fs::read(folder.join("ledger.db-wal")).unwrap_or_default();
-
-    let running = house.start().await;
+    let backup = backup(location).await;
     let body = LedgerErase { person: "u-ada".into(), reason: "Art. 17".into() };
     Actor::platform().acts(running.ledger.erase(&body)).await.unwrap();
     running.signed(2).await;
     running.stop().await;
 
     // The backup knows her; the next start does not any more, although it refuses to go on.
-    std::fs::write(folder.join("ledger.db"), backup).unwrap();
-    std::fs::write(folder.join("ledger.db-wal"), wal).unwrap();
-    let _absent = std::fs::remove_file(folder.join("ledger.db-shm"));
+    restore(location, backup.path());
     let running = house.start().await;
     let all = running.entries("").await;
     assert_eq!((all.len(), all[0].who.as_ref()), (1, None));
     assert!(!running.health.is_ok());
     running.stop().await;
     assert!(!everything(&house).await.contains(NAME));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_was_written_down_and_cut_off_is_carried_out() {
+    let house = House::new(testing::sqlite()).await;
+    let running = house.start().await;
+    house.things.happens(person("u-ada", NAME), "machine.created", "machine/a", "made").await;
+    running.signed(1).await;
+    running.stop().await;
+    let db = hafen_db::Db::open(&house.database.location, "ledger", hafen_ledger::MIGRATIONS).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    let sql = "INSERT INTO erasure (shard, pseudonym, done) SELECT shard, pseudonym, 0 FROM person";
+    sqlx::query(sql).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+    let running = house.start().await;
+    until("it is carried out", async || running.entries("").await[0].who.is_none()).await;
+    let apart = house.folder.path().join("apart/erasures");
+    until("it is in the list apart", async || apart.exists()).await;
+    running.stop().await;
 }

@@ -282,3 +282,22 @@ impl House {
         Running::new(&self.database.location, self.folder.path(), self.feeds()).await
     }
 }
+
+/// A backup of the ledger's SQLite file, whole whoever writes meanwhile.
+pub async fn backup(location: &Location) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(location, "ledger", hafen_ledger::MIGRATIONS).await.unwrap();
+    let sql = format!("VACUUM INTO '{}'", folder.path().join("ledger.db").display());
+    hafen_db::sqlx::query(hafen_db::sqlx::AssertSqlSafe(sql)).execute(db.reader()).await.unwrap();
+    db.close().await;
+    folder
+}
+
+/// Puts a backup in the place of the state: new files, as connections of before may still hold the old ones.
+pub fn restore(location: &Location, backup: &Path) {
+    let Location::Sqlite(state) = location else { panic!("SQLite") };
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let _absent = std::fs::remove_file(state.join(name));
+    }
+    std::fs::copy(backup.join("ledger.db"), state.join("ledger.db")).unwrap();
+}

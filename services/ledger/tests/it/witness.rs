@@ -12,7 +12,7 @@ use hafen_tlog::{
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
-use crate::support::{House, Options, Running, until};
+use crate::support::{House, Options, Running, backup, restore, until};
 
 fn log() -> Signer {
     Signer::new("log.example/2026", &[4; 32]).unwrap()
@@ -165,9 +165,7 @@ async fn the_ledger_asks_and_a_log_rolled_back_with_its_place_apart_is_found() {
             }
         }
     };
-    let hafen_db::Location::Sqlite(state) = &house.database.location else { panic!("SQLite") };
-    let backup = tempfile::tempdir().unwrap();
-    copy(state, &backup.path().join("state"));
+    let backup = backup(&house.database.location).await;
     copy(&house.folder.path().join("apart"), &backup.path().join("apart"));
 
     let running = start().await;
@@ -180,12 +178,7 @@ async fn the_ledger_asks_and_a_log_rolled_back_with_its_place_apart_is_found() {
     running.stop().await;
 
     // All of it rolled back, the place apart too: only the witness knows.
-    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
-        let _absent = std::fs::remove_file(state.join(name));
-        if backup.path().join("state").join(name).exists() {
-            std::fs::copy(backup.path().join("state").join(name), state.join(name)).unwrap();
-        }
-    }
+    restore(&house.database.location, backup.path());
     copy(&backup.path().join("apart"), &house.folder.path().join("apart"));
     let running = start().await;
     until("it stands still", async || {
