@@ -1,5 +1,6 @@
 //! `hafen login`, the bastion and a real machine, with stock clients.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,8 +20,7 @@ impl Office {
     pub fn open() -> Self {
         let platform = Platform::real_with(&["--bastion", "127.0.0.1:0"]);
         let manifest = "project = \"hello\"\n[network.backend]\n[image.web]\ndistribution = \"debian\"\nrelease = \"trixie\"\n\
-                        packages = [\"rsync\"]\n[machine.web]\ncount = 2\nimage = \"web\"\nnetwork = \"backend\"\n\
-                        health = { tcp = true, port = 22, interval = \"200ms\" }\n";
+                        packages = [\"rsync\"]\n[machine.web]\ncount = 2\nimage = \"web\"\nnetwork = \"backend\"\n";
         std::fs::write(platform.home.path().join("hafen.toml"), manifest).unwrap();
         platform.good(&["apply", "--yes"]);
         let folder = platform.home.path().join("ssh");
@@ -116,7 +116,6 @@ fn stock_clients_go_through_the_bastion() {
     assert_eq!(office.good("ssh", &[MACHINE, "cmp there synced && echo same"]), "same\n");
 
     // Keys and certificates are the owner's alone, and short-lived.
-    use std::os::unix::fs::PermissionsExt as _;
     for name in ["id", "config", "bastion-cert.pub", "machine-cert.pub"] {
         let mode = std::fs::metadata(office.folder.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name}");
