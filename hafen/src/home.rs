@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use hafen_base::{Error, Random, Result};
-use hafen_client::{Client, HttpTransport, Token};
+use hafen_client::{Client, HttpTransport, SocketTransport, Token};
 use serde::{Deserialize, Serialize};
 
 /// The folder of one platform.
@@ -146,8 +146,45 @@ impl Home {
         self.write("api.json", &text)
     }
 
-    /// A client of the running platform: by `HAFEN_URL` and `HAFEN_TOKEN`, else by what stands in this home.
+    /// The platform's socket: who may use it needs no token.
+    pub fn socket(&self) -> PathBuf {
+        self.path("api.sock")
+    }
+
+    /// Removes the socket that an earlier life left behind.
+    pub fn socket_remove(&self) -> Result<()> {
+        let path = self.socket();
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(file_error(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Listens at the platform's socket, for its owner only. None where the path is too long for a socket: then the token
+    /// is the way in. Only while the lock of this home is held.
+    pub fn listen(&self) -> Result<Option<tokio::net::UnixListener>> {
+        let path = self.socket();
+        if std::os::unix::net::SocketAddr::from_pathname(&path).is_err() {
+            tracing::warn!("{} is too long a path for a socket: commands use the token", path.display());
+            return Ok(None);
+        }
+        let listener = tokio::net::UnixListener::bind(&path).map_err(|error| file_error(&path, error))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|error| file_error(&path, error))?;
+        Ok(Some(listener))
+    }
+
+    /// A client of the running platform: by `HAFEN_URL` and `HAFEN_TOKEN`; else by the socket in this home, if this user may
+    /// use it; else by the token that lies there.
     pub fn client(&self) -> Result<Client> {
+        let socket = self.socket();
+        let said = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+        if !said("HAFEN_URL") && !said("HAFEN_TOKEN") && Self::owns(&socket) {
+            // Otherwise a platform that does not run would be told of as a socket without anybody.
+            self.endpoint()?;
+            let transport = std::sync::Arc::new(SocketTransport::new(socket));
+            return Ok(Client::new(transport, Token::new("")));
+        }
         let url = match std::env::var("HAFEN_URL") {
             Ok(url) if !url.is_empty() => url,
             _ => self.endpoint()?.url,
@@ -163,6 +200,13 @@ impl Home {
             }
         };
         Ok(Client::new(std::sync::Arc::new(HttpTransport::new(&url)?), Token::new(&token)))
+    }
+
+    /// Whether there is such a file, of this user; root may use any.
+    fn owns(path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(path)
+            .is_ok_and(|found| is_root() || found.uid() == rustix::process::geteuid().as_raw())
     }
 
     fn endpoint(&self) -> Result<Endpoint> {

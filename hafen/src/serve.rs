@@ -16,7 +16,7 @@ use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
 use hafen_client::wire::Status;
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
-use hafen_http::{BearerToken, Json};
+use hafen_http::{Access as Callers, Json, Peer};
 use hafen_machines::ca::SshCa;
 use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
@@ -47,6 +47,9 @@ pub struct ServeArgs {
     /// Address to listen at; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:4750", env = "HAFEN_LISTEN")]
     pub listen: SocketAddr,
+    /// Ask for the token at the socket in `HAFEN_HOME` too, where otherwise the user who owns it is known by the kernel's word.
+    #[arg(long)]
+    pub no_local_operator: bool,
     /// What runs the machines.
     #[arg(long, value_enum, default_value = "qemu", env = "HAFEN_ENGINE")]
     pub engine: EngineKind,
@@ -171,7 +174,7 @@ async fn services(
     .await?;
     // The stacks service speaks to the machines service as any client would, only without a network between.
     let (router, _document) = hafen_machines::api::router(machines.clone()).split_for_parts();
-    let router = hafen_http::finish(router, BearerToken::new(token.expose()), OPEN);
+    let router = hafen_http::finish(router, Callers::token(token.expose()), OPEN);
     let client = Client::new(Arc::new(RouterTransport::new(router, Some(address))), token.clone());
     let stacks = Stacks::open(StacksConfig {
         location: location.clone(),
@@ -254,7 +257,12 @@ pub async fn run(args: ServeArgs) -> Result<()> {
                 Json(serde_json::json!({ "status": if ok { "ok" } else { "degraded" } }))
             }),
         );
-    let app = hafen_http::finish(router, BearerToken::new(token.expose()), OPEN);
+    let callers = Callers::token(token.expose());
+    home.socket_remove()?;
+    let socket = if args.no_local_operator { None } else { home.listen()? };
+    let callers =
+        if socket.is_some() { callers.and_operator(rustix::process::geteuid().as_raw()) } else { callers };
+    let app = hafen_http::finish(router, callers, OPEN);
 
     let (stop, stopped) = watch::channel(false);
     let bastion = match args.bastion {
@@ -287,6 +295,11 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
     })?;
     println!("Hafen {} answers at {url} (engine {})", env!("CARGO_PKG_VERSION"), engine.name());
+    let local = socket.map(|socket| {
+        let app = app.clone().into_make_service_with_connect_info::<Peer>();
+        tokio::spawn(async move { axum::serve(socket, app).await })
+    });
+    let app = app.into_make_service_with_connect_info::<Peer>();
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
     told_to_stop().await?;
     tracing::info!("stopping; machines go on");
@@ -294,10 +307,13 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     // Steps under way end, or are found half done by the next start: both are the same road.
     let _late = tokio::time::timeout(Duration::from_secs(5), background).await;
     server.abort();
-    let gone = std::fs::remove_file(home.path("api.json"));
-    if let Err(error) = gone {
+    if let Some(local) = local {
+        local.abort();
+    }
+    if let Err(error) = std::fs::remove_file(home.path("api.json")) {
         tracing::debug!("api.json: {error}");
     }
+    home.socket_remove()?;
     Ok(())
 }
 

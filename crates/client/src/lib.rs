@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use stream::ByteStream;
-pub use transport::{HttpTransport, RouterTransport, Transport};
+pub use transport::{HttpTransport, RouterTransport, SocketTransport, Transport};
 
 use wire::Problem;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use hafen_base::{Error, ErrorKind, Result};
 use http::header;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::Message;
@@ -20,15 +20,26 @@ pub struct ByteStream {
     pub receiver: mpsc::Receiver<Bytes>,
 }
 
-pub(crate) async fn open(tcp: TcpStream, host: &str, path: &str, token: &Token) -> Result<ByteStream> {
+/// Without a token, for a connection that itself says who asks.
+pub(crate) async fn open<S>(
+    connection: S,
+    host: &str,
+    path: &str,
+    token: Option<&Token>,
+) -> Result<ByteStream>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut request = format!("ws://{host}{path}")
         .into_client_request()
         .map_err(|e| Error::invalid(format!("bad path {path:?}: {e}")))?;
-    let bearer = format!("Bearer {}", token.expose());
-    let bearer =
-        bearer.parse().map_err(|_| Error::invalid("the token holds characters that no header may carry"))?;
-    request.headers_mut().insert(header::AUTHORIZATION, bearer);
-    let (socket, _answer) = tokio_tungstenite::client_async(request, tcp).await.map_err(refused)?;
+    if let Some(token) = token {
+        let bearer = format!("Bearer {}", token.expose()).parse();
+        let bearer =
+            bearer.map_err(|_| Error::invalid("the token holds characters that no header may carry"))?;
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    }
+    let (socket, _answer) = tokio_tungstenite::client_async(request, connection).await.map_err(refused)?;
     let (mut sink, mut source) = socket.split();
     let (to_far, mut from_near) = mpsc::channel::<Bytes>(16);
     let (to_near, from_far) = mpsc::channel::<Bytes>(16);

@@ -1,17 +1,19 @@
 //! How a request travels: over TCP, or into a router of this process.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use hafen_base::{Error, Result};
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
+use hyper::client::conn::http1;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpStream;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt as _;
 
 use crate::Token;
@@ -86,7 +88,46 @@ impl Transport for HttpTransport {
         let authority = self.authority();
         let tcp = TcpStream::connect(authority).await.map_err(|e| self.unreachable(e))?;
         tcp.set_nodelay(true).map_err(|e| self.unreachable(e))?;
-        stream::open(tcp, authority, path, token).await
+        stream::open(tcp, authority, path, Some(token)).await
+    }
+}
+
+/// Over the platform's socket on this host, where the kernel says who asks: no token is sent.
+pub struct SocketTransport {
+    path: PathBuf,
+}
+
+impl SocketTransport {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    async fn connect(&self) -> Result<UnixStream> {
+        UnixStream::connect(&self.path).await.map_err(|error| {
+            let told = format!(
+                "no Hafen answers at {}: start it with `hafen serve`, or set HAFEN_URL",
+                self.path.display()
+            );
+            Error::unavailable(told).with_code("unreachable").with_cause(error)
+        })
+    }
+}
+
+#[async_trait]
+impl Transport for SocketTransport {
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Body>> {
+        let broken = |error| Error::unavailable("the platform broke the connection off").with_cause(error);
+        let io = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
+        // Ends with the answer's body.
+        tokio::spawn(connection);
+        request.headers_mut().remove(header::AUTHORIZATION);
+        request.headers_mut().insert(header::HOST, HeaderValue::from_static("hafen"));
+        Ok(sender.send_request(request).await.map_err(broken)?.map(Body::new))
+    }
+
+    async fn stream(&self, path: &str, _token: &Token) -> Result<ByteStream> {
+        stream::open(self.connect().await?, "hafen", path, None).await
     }
 }
 
@@ -121,6 +162,6 @@ impl Transport for RouterTransport {
         let tcp = TcpStream::connect(listen)
             .await
             .map_err(|e| Error::unavailable("cannot connect").with_cause(e))?;
-        stream::open(tcp, &listen.to_string(), path, token).await
+        stream::open(tcp, &listen.to_string(), path, Some(token)).await
     }
 }

@@ -4,18 +4,22 @@
 //! that every answer passes: a request id, the bearer check, and problems rendered in one place.
 
 mod auth;
+mod calls;
 mod docs;
 mod extract;
 mod problem;
 mod sse;
 mod tags;
 
-pub use auth::BearerToken;
+pub use auth::{Access, Admitted, Asked, Gate, Peer};
+pub use calls::{Call, CallLog, CallOutcome};
 pub use docs::docs_page;
 pub use extract::{Json, JsonBytes, Path, Query};
 pub use problem::{ApiError, ApiResult};
 pub use sse::event_stream;
 pub use tags::{IfMatch, LeaseNonce, RepeatKey, Tagged, etag};
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -24,11 +28,26 @@ use axum::middleware;
 /// Largest request body, unless a route says otherwise.
 pub const BODY_LIMIT: usize = 2 << 20;
 
-/// Puts the layers around a whole API: the outermost first. `open` are the paths answered without a token.
-pub fn finish(router: Router, token: BearerToken, open: &'static [&'static str]) -> Router {
+/// What stands before an API.
+#[derive(Clone)]
+pub struct Edge {
+    pub gate: Arc<dyn Gate>,
+    /// Keeps the record of calls from outside that change something; nobody does where there is none.
+    pub calls: Option<Arc<dyn CallLog>>,
+    /// Paths answered to anybody.
+    pub open: &'static [&'static str],
+}
+
+/// Puts the layers around a whole API: the outermost first. Without a record of calls.
+pub fn finish(router: Router, access: Access, open: &'static [&'static str]) -> Router {
+    finish_behind(router, Edge { gate: Arc::new(access), calls: None, open })
+}
+
+/// As `finish`, behind an edge that decides for itself.
+pub fn finish_behind(router: Router, edge: Edge) -> Router {
     router
         .fallback(|| async { ApiError::from(hafen_base::Error::not_found("such path; see /api/docs")) })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn(move |request, next| auth::check(token.clone(), open, request, next)))
+        .layer(middleware::from_fn(move |request, next| auth::check(edge.clone(), request, next)))
         .layer(middleware::from_fn(problem::render))
 }

@@ -1,14 +1,14 @@
 //! Errors as RFC 9457 problems, rendered once for every answer of the API.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use hafen_base::{Error, ErrorKind};
+use hafen_base::{Error, ErrorKind, Random as _, SystemRandom};
 use hafen_client::wire::Problem;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
@@ -36,13 +36,24 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Names a request in logs, answers and records.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub String);
+
 static REQUEST: AtomicU64 = AtomicU64::new(1);
+/// Of this process: the id of a request is unique for good.
+static LIFE: LazyLock<String> = LazyLock::new(|| {
+    let mut bytes = [0_u8; 6];
+    SystemRandom.fill(&mut bytes);
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+});
 
 /// Gives each request an id, logs failures of ours, and turns every error answer, the framework's own included, into a
 /// problem document.
-pub(crate) async fn render(request: Request, next: Next) -> Response {
+pub(crate) async fn render(mut request: Request, next: Next) -> Response {
     let number = REQUEST.fetch_add(1, Ordering::Relaxed);
-    let request_id = format!("r-{}-{number}", std::process::id());
+    let request_id = format!("r-{}-{number}", *LIFE);
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     // A handler that panics is a failure of ours like any other: told as a 500 and logged, not a connection that breaks off.

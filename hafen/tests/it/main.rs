@@ -8,6 +8,7 @@ mod documents;
 mod full_disk;
 mod http;
 mod kill;
+mod operator;
 mod platform;
 mod real;
 mod tutorial;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hafen_base::{Error, ErrorKind, OperationId, Page, PageLimit, Result, check_label};
+use hafen_base::{Actor, Error, ErrorKind, OperationId, Page, PageLimit, Result, check_label};
 use hafen_client::wire::{
     Apply, ApplyCreate, ApplyStep, Drift, Plan, PlanCreate, ResourceChange, Stack, StackSource,
 };
@@ -183,6 +183,7 @@ impl Stacks {
             cancelled: false,
             created_at: now,
             updated_at: now,
+            actor: Actor::current(),
         };
         store::insert_apply(tx, &apply).await?;
         let shown: Vec<ApplyStep> = steps.iter().filter(|step| step.is_shown()).map(pending).collect();

@@ -48,7 +48,7 @@ impl Reconciler for Applies {
         if apply.status != "running" {
             return Ok(Next::Done);
         }
-        self.apply(&apply).await.map(|()| Next::Done)
+        apply.actor.clone().acts(self.apply(&apply)).await.map(|()| Next::Done)
     }
 }
 

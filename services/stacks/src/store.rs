@@ -1,7 +1,7 @@
 //! Queries of this service, and nothing else. Portable between SQLite and PostgreSQL: optional texts are empty, flags are 0
 //! and 1, times are UTC microseconds.
 
-use hafen_base::{Error, OperationId, Result, Timestamp};
+use hafen_base::{Actor, Error, OperationId, Result, Timestamp};
 use hafen_client::wire::{Apply, ApplyStep};
 use hafen_db::{Migration, Row, Tx, is_unique_violation, sqlx, store_error};
 use sqlx::Row as _;
@@ -24,6 +24,11 @@ CREATE TABLE apply_step (apply TEXT NOT NULL, position BIGINT NOT NULL, address 
 ",
     },
     hafen_work::ACTOR_MIGRATION,
+    Migration {
+        name: "20261125_apply_actor",
+        sql: "ALTER TABLE apply ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+",
+    },
 ];
 
 /// A stack as it is kept. The texts are JSON of this service's own making.
@@ -57,6 +62,8 @@ pub struct ApplyRow {
     pub cancelled: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Who asked for it: its steps are this actor's acts, whenever they are taken.
+    pub actor: Actor,
 }
 
 impl ApplyRow {
@@ -160,8 +167,8 @@ pub async fn set_applied(tx: &mut Tx, project: &str, applied: &str, owned: &str)
 /// Conflict when another of the project runs.
 pub async fn insert_apply(tx: &mut Tx, apply: &ApplyRow) -> Result<()> {
     sqlx::query(
-        "INSERT INTO apply (id, project, status, destroy, source, before, error, cancelled, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO apply (id, project, status, destroy, source, before, error, cancelled, created_at, updated_at, \
+         actor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(apply.id.to_string())
     .bind(&apply.project)
@@ -173,6 +180,7 @@ pub async fn insert_apply(tx: &mut Tx, apply: &ApplyRow) -> Result<()> {
     .bind(i64::from(apply.cancelled))
     .bind(apply.created_at.micros())
     .bind(apply.updated_at.micros())
+    .bind(serde_json::to_string(&apply.actor).map_err(Error::internal)?)
     .execute(&mut **tx)
     .await
     .map_err(|error| if is_unique_violation(&error) { busy(&apply.project, None) } else { store_error(error) })?;
@@ -191,7 +199,8 @@ pub fn busy(project: &str, running: Option<&str>) -> Error {
     Error::conflict(format!("another apply of project {project} runs: {next}")).with_code("apply_running")
 }
 
-const APPLY: &str = "id, project, status, destroy, source, before, error, cancelled, created_at, updated_at";
+const APPLY: &str =
+    "id, project, status, destroy, source, before, error, cancelled, created_at, updated_at, actor";
 
 fn apply_row(row: &Row) -> Result<ApplyRow> {
     Ok(ApplyRow {
@@ -205,6 +214,8 @@ fn apply_row(row: &Row) -> Result<ApplyRow> {
         cancelled: number(row, "cancelled")? != 0,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
+        // Accepted before there were actors: nobody knows any more.
+        actor: serde_json::from_str(&text(row, "actor")?).unwrap_or_else(|_| Actor::platform()),
     })
 }
 

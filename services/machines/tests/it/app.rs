@@ -9,7 +9,7 @@ use hafen_client::wire::{
 };
 use hafen_client::{Client, Conditions, RouterTransport, Token};
 use hafen_db::{Location, testing};
-use hafen_http::BearerToken;
+use hafen_http::Access;
 use hafen_machines::ca::SshCa;
 use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
@@ -73,7 +73,7 @@ impl App {
         .await
         .unwrap();
         let (router, _) = hafen_machines::api::router(machines.clone()).split_for_parts();
-        let router = hafen_http::finish(router, BearerToken::new(TOKEN), &["/health"]);
+        let router = hafen_http::finish(router, Access::token(TOKEN), &["/health"]);
         let client = Client::new(Arc::new(RouterTransport::new(router.clone(), None)), Token::new(TOKEN));
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn({

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hafen_base::{Error, Result, Timestamp};
+use hafen_base::{Actor, Error, Result, Timestamp};
 use tokio::task::JoinSet;
 
 pub use call::Job;
@@ -234,7 +234,8 @@ impl Run<'_> {
             }
             self.set_phase(index, Phase::Calling);
             let (job, step) = (Arc::clone(&self.job), step.clone());
-            calls.spawn(async move { (index, call(&job, &step).await) });
+            let actor = Actor::current();
+            calls.spawn(async move { (index, actor.acts(call(&job, &step)).await) });
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use hafen_client::wire::{Apply, List, Plan, Problem, Stack};
-use hafen_http::{BearerToken, finish};
+use hafen_http::{Access, finish};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -35,7 +35,7 @@ struct Api(axum::Router);
 impl Api {
     fn of(service: &Service) -> Self {
         let (router, _) = service.stacks.router().split_for_parts();
-        Self(finish(router, BearerToken::new("token"), &[]))
+        Self(finish(router, Access::token("token"), &[]))
     }
 
     async fn send(&self, method: &str, path: &str, key: Option<&str>, body: Option<Value>) -> Answer {

@@ -1,0 +1,74 @@
+//! The actions of the platform: what each endpoint is an act of, and which group of the policy it belongs to.
+
+/// One action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action {
+    /// As `machine.create`; what a token's scope names.
+    pub name: &'static str,
+    /// The group of the policy.
+    pub group: &'static str,
+    /// Cannot be undone: a person proves the second factor again.
+    pub dangerous: bool,
+    /// For a person: "may …".
+    pub tells: &'static str,
+}
+
+const fn action(name: &'static str, group: &'static str, tells: &'static str) -> Action {
+    Action { name, group, dangerous: false, tells }
+}
+
+const fn danger(name: &'static str, group: &'static str, tells: &'static str) -> Action {
+    Action { name, group, dangerous: true, tells }
+}
+
+/// Groups of the policy, from the least right to the most.
+pub const GROUPS: &[&str] = &["self", "read", "audit", "deploy", "operate", "maintain", "own"];
+
+/// Every action there is.
+pub const ACTIONS: &[Action] = &[
+    action("platform.read", "read", "see how the platform is and its API document"),
+    action("project.read", "read", "see projects and their quotas"),
+    action("project.write", "maintain", "make projects and set their quotas"),
+    danger("project.delete", "own", "end projects"),
+    action("network.read", "read", "see networks"),
+    action("network.write", "maintain", "make networks and change their egress"),
+    action("network.delete", "maintain", "end networks"),
+    action("image.read", "read", "see images"),
+    action("image.write", "operate", "build and verify images"),
+    action("image.delete", "maintain", "end images"),
+    action("image.gc", "own", "free what no image uses"),
+    action("machine.read", "read", "see machines and their serial logs"),
+    action("machine.write", "operate", "make and change machines"),
+    action("machine.run", "deploy", "start, stop and restart machines"),
+    action("machine.rebuild", "operate", "give machines a fresh disk, or restore an old one"),
+    action("machine.delete", "maintain", "delete machines"),
+    action("machine.reach", "operate", "connect to machines: SSH, console, ports"),
+    action("snapshot.read", "read", "see snapshots"),
+    action("snapshot.write", "operate", "take and delete snapshots"),
+    action("publication.read", "read", "see what is published"),
+    action("publication.write", "maintain", "publish ports on the host"),
+    action("operation.read", "read", "see operations"),
+    action("operation.cancel", "deploy", "cancel operations"),
+    action("event.read", "read", "see what happens"),
+    action("stack.read", "read", "see plans, applies and drift"),
+    action("stack.plan", "read", "make plans"),
+    action("stack.apply", "deploy", "apply plans, and cancel applies"),
+    action("ledger.read", "audit", "read and verify the ledger"),
+    danger("ledger.erase", "own", "erase a person from the ledger"),
+    action("access.read", "audit", "see sessions and alerts of SSH"),
+    action("access.connect", "operate", "get SSH certificates"),
+    action("access.revoke", "maintain", "end SSH sessions and certificates"),
+    action("account.self", "self", "see and change one's own account"),
+    action("people.read", "read", "see who belongs"),
+    danger("people.write", "own", "invite, change and remove people"),
+    action("team.write", "maintain", "make and change teams and who belongs"),
+    action("token.write", "maintain", "make and end tokens of service accounts"),
+    action("policy.read", "audit", "ask which rule decides"),
+    danger("organisation.write", "own", "change the organisation"),
+];
+
+/// The action of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Action> {
+    ACTIONS.iter().find(|action| action.name == name)
+}
