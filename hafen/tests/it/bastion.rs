@@ -20,8 +20,7 @@ impl Office {
     pub fn open() -> Self {
         let platform = Platform::real_with(&["--bastion", "127.0.0.1:0"]);
         let manifest = "project = \"hello\"\n[network.backend]\n[image.web]\ndistribution = \"debian\"\nrelease = \"trixie\"\n\
-                        packages = [\"rsync\"]\n[machine.web]\ncount = 2\nimage = \"web\"\nnetwork = \"backend\"\n\
-                        health = { tcp = true, port = 22, interval = \"200ms\" }\n";
+                        packages = [\"rsync\"]\n[machine.web]\ncount = 2\nimage = \"web\"\nnetwork = \"backend\"\n";
         std::fs::write(platform.home.path().join("hafen.toml"), manifest).unwrap();
         platform.good(&["apply", "--yes"]);
         let folder = platform.home.path().join("ssh");

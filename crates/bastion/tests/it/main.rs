@@ -2,6 +2,7 @@
 //! machine is a real `sshd` on loopback with the lines that machines of the platform have.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,

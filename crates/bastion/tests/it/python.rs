@@ -1,4 +1,4 @@
-//! Independent clients from PyPI, and an independent judge of the algorithms.
+//! Independent clients from `PyPI`, and an independent judge of the algorithms.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -272,7 +272,7 @@ impl Rig {
         let host_key =
             self.write(&format!("{prefix}.key"), &subject.to_openssh(LineEnding::LF).unwrap(), 0o600);
         let mut lines = reference();
-        lines.push_str(&format!("HostKey {}\n", host_key.display()));
+        lines.extend([format!("HostKey {}\n", host_key.display())]);
         if let Some(name) = name {
             let name: &'static str = name.to_owned().leak();
             let wish = Wish {
@@ -285,18 +285,18 @@ impl Rig {
             };
             let line = format!("{}\n", wish.sign(&subject).to_openssh().unwrap());
             let path = self.write(&format!("{prefix}.key-cert.pub"), &line, 0o644);
-            lines.push_str(&format!("HostCertificate {}\n", path.display()));
+            lines.extend([format!("HostCertificate {}\n", path.display())]);
         }
         let authority = format!("{}\n", key(USER_CA).public_key().to_openssh().unwrap());
         let authority = self.write(&format!("{prefix}.ca"), &authority, 0o644);
         let principals = self.write(&format!("{prefix}.principals"), "restrict,pty role-web\n", 0o644);
         // Its folders are those of a test, open to others: `StrictModes` would refuse the file of principals.
-        lines.push_str(&format!(
+        lines.extend([format!(
             "Port {port}\nListenAddress 127.0.0.1\nTrustedUserCAKeys {}\nAuthorizedPrincipalsFile {}\nPidFile none\n\
              StrictModes no\nUsePAM no\nSubsystem sftp internal-sftp\nAllowUsers {user}\nMaxStartups 200\nMaxSessions 200\n",
             authority.display(),
             principals.display(),
-        ));
+        )]);
         let config = self.write(&format!("{prefix}.config"), &lines, 0o644);
         if rustix::process::geteuid().is_root() {
             std::fs::create_dir_all("/run/sshd").unwrap();
@@ -364,18 +364,18 @@ fn reference() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../qemu/guest/sshd.conf");
     let text = std::fs::read_to_string(path).unwrap();
     let paths = ["HostKey", "HostCertificate", "TrustedUserCAKeys", "AuthorizedPrincipalsFile"];
-    text.lines()
-        .filter(|line| !paths.contains(&line.split(' ').next().unwrap()))
-        .map(|line| format!("{line}\n"))
-        .collect()
+    let kept: Vec<&str> =
+        text.lines().filter(|line| !paths.contains(&line.split(' ').next().unwrap())).collect();
+    kept.join("\n") + "\n"
 }
+
+static MADE: std::sync::Once = std::sync::Once::new();
 
 /// Who plays the user of the machine: made here as root, else whoever runs the test.
 pub fn user() -> String {
     if !rustix::process::geteuid().is_root() {
         return text(&Command::new("id").arg("-un").output().unwrap().stdout).trim().to_owned();
     }
-    static MADE: std::sync::Once = std::sync::Once::new();
     MADE.call_once(|| {
         if !Command::new("id").arg(USER).output().unwrap().status.success() {
             let made = Command::new("useradd")
