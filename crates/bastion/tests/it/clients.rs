@@ -41,7 +41,9 @@ fn ssh_scp_sftp_and_rsync_go_through() {
     assert_eq!((first.host.as_str(), first.port, first.serial), (MACHINE, 22, 7));
     assert_eq!((first.person.id.as_str(), first.key_id.as_str()), ("p-alice", "alice@hello"));
     assert!(first.client.starts_with("SSH-2.0-OpenSSH_"), "{}", first.client);
-    assert_eq!(first.ended.unwrap().1, EndReason::Client);
+    // scp ends both connections at once: whichever end is seen first.
+    let ended = first.ended.unwrap().1;
+    assert!(matches!(ended, EndReason::Client | EndReason::Target), "{ended:?}");
     assert!(records.iter().any(|record| record.sent > 48 << 20), "{records:?}");
     assert!(records.iter().any(|record| record.received > 48 << 20), "{records:?}");
     // The target's log names the certificate: the key by which both records are matched.
