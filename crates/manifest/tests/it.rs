@@ -219,7 +219,9 @@ fn the_committed_schema_is_current() {
     if std::env::var_os("HAFEN_UPDATE").is_some() {
         std::fs::write(path, &text).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path).unwrap(), text, "run with HAFEN_UPDATE=1");
+    // As values: the order of keys is another when this crate is built alone (a feature of serde_json).
+    let committed: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(committed, schema(), "run with HAFEN_UPDATE=1");
 }
 
 fn holds_together(text: &str) -> Result<(), TestCaseError> {
