@@ -541,7 +541,13 @@ sub thaw {
 # the service again at once, and holds its sockets meanwhile.
 sub journal_restart {
     my $pids = slurp('/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs');
-    kill 'TERM', grep { /\A[0-9]+\z/ } split /\n/, $pids;
+    my @old = grep { /\A[0-9]+\z/ } split /\n/, $pids;
+    kill 'TERM', @old;
+    # It writes until it has ended, and would bring back what is removed before.
+    for (1 .. 200) {
+        last unless grep { -e "/proc/$_" } @old;
+        select(undef, undef, undef, 0.05);
+    }
     chomp(my $id = slurp('/etc/machine-id'));
     for my $dir (grep { !m{/\Q$id\E\z} } glob '/{run,var}/log/journal/*') {
         unlink glob "$dir/*";
