@@ -65,9 +65,8 @@ impl Store {
             blocking(move || {
                 let (found, _) = sha256_file(&source)?;
                 if found != wanted {
-                    return Err(Error::Refused(format!(
-                        "the SHA-256 of {location} is {found}, not {wanted}"
-                    )));
+                    // The hashes first: a list shows the beginning only.
+                    return Err(Error::Refused(format!("its SHA-256 is {found}, not {wanted} ({location})")));
                 }
                 look(&source)
             })
