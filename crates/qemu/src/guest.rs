@@ -99,8 +99,15 @@ pub fn packages() -> &'static [&'static str] {
 /// Commands to run in the image's root after [`files`] were put there.
 #[must_use]
 pub fn commands() -> &'static [&'static [&'static str]] {
-    &[&["systemd-sysusers"]]
+    &[&["systemd-sysusers"], &["sh", "-c", NO_PENALTIES]]
 }
+
+/// A shell command that makes sshd hold no past of an address against it. All of the platform's connections come from one,
+/// its network's gateway: health checks, which leave without logging in, and users, of whom one may have come with a
+/// certificate that is over; soon nobody would be let in. OpenSSH has such penalties since 9.8, and takes no word for them
+/// before.
+pub const NO_PENALTIES: &str = "if /usr/sbin/sshd -G -o PerSourcePenalties=no >/dev/null 2>&1; then \
+    echo 'PerSourcePenalties no' >/etc/ssh/sshd_config.d/11-hafen.conf; fi";
 
 /// Files an image must not contain: they would be the same in every machine. A path that ends
 /// with `*` means all files that begin so.
