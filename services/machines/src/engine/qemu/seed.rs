@@ -1,6 +1,8 @@
 //! The cloud-init seed of a machine: for machines with user data, and for foreign images, which know the platform only
 //! through it.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hafen_base::{Error, Result};
@@ -39,38 +41,62 @@ pub fn write(folder: &Folder, config: &MachineConfig, access: Option<&Access<'_>
     open_to_qemu(folder)
 }
 
+/// Two parts: settings, which user data may change, and a script. All that SSH stands on is in the script: of two lists under
+/// one key cloud-init keeps only the user's, so that a user's `users` or `write_files` would displace the platform's; and it
+/// takes keys and files at the first boot only, where a certificate is a new one at every start.
+///
 /// JSON is YAML, and needs no quoting of our own.
 fn vendor_data(config: &MachineConfig, access: &Access<'_>) -> String {
+    let settings = json!({
+        "fqdn": config.fqdn(),
+        // Else a machine's own name may have no domain, as where systemd-resolved answers for it.
+        "manage_etc_hosts": "localhost",
+        // sshd uses none of them; this one is made quickest.
+        "ssh_genkeytypes": ["ed25519"],
+    });
+    let parts = json!([
+        { "type": "text/cloud-config", "content": format!("#cloud-config\n{settings}\n") },
+        { "type": "text/cloud-boothook", "filename": "hafen", "content": script(config, access) },
+    ]);
+    format!("#cloud-config-archive\n{parts}\n")
+}
+
+/// Run at every boot, before sshd.
+fn script(config: &MachineConfig, access: &Access<'_>) -> String {
     let sshd = guest::files().into_iter().find_map(|file| match file.contents {
         Contents::Text(text) if file.path == SSHD => Some(text),
         _ => None,
     });
-    let principals = format!("restrict,pty {}\n", ca::principal(&config.project));
-    let file = |path: &str, content: &str| json!({ "path": path, "content": content, "permissions": "0644" });
-    let data = json!({
-        "fqdn": config.fqdn(),
-        "ssh_deletekeys": true,
-        "ssh_pwauth": false,
-        "disable_root": true,
-        "ssh_keys": {
-            "ed25519_private": access.key.private_key,
-            "ed25519_public": access.key.public_key,
-            "ed25519_certificate": access.certificate,
-        },
-        "users": ["default", {
-            "name": LOGIN_USER, "shell": "/bin/bash", "lock_passwd": true, "sudo": "ALL=(ALL) NOPASSWD:ALL",
-        }],
-        "write_files": [
-            file("/etc/ssh/hafen_user_ca.pub", &format!("{}\n", access.user_ca.trim())),
-            file(&format!("/etc/ssh/hafen_principals/{LOGIN_USER}"), &principals),
-            file(SSHD, sshd.unwrap_or_default()),
-        ],
-        "runcmd": [["sh", "-c", "systemctl reload-or-restart ssh || systemctl reload-or-restart sshd"]],
-    });
-    format!("#cloud-config\n{data}\n")
+    // cloud-init removes the keys that an image came with, by their names.
+    let sshd = sshd.unwrap_or_default().replace(OWN_HOST_KEY, HOST_KEY);
+    let principals = format!("/etc/ssh/hafen_principals/{LOGIN_USER}");
+    let sudoers = format!("/etc/sudoers.d/{LOGIN_USER}");
+    let files = [
+        (SSHD, "0644", sshd.as_str()),
+        (HOST_KEY, "0600", &access.key.private_key),
+        (HOST_CERTIFICATE, "0644", &access.certificate),
+        ("/etc/ssh/hafen_user_ca.pub", "0644", &access.user_ca),
+        (&principals, "0644", &format!("restrict,pty {}", ca::principal(&config.project))),
+        (&sudoers, "0440", &format!("{LOGIN_USER} ALL=(ALL:ALL) NOPASSWD: ALL")),
+    ];
+    let mut script = format!(
+        "#cloud-boothook\n#!/bin/sh\nset -eu\numask 022\n\
+         # A password that nobody has: a locked user is let in by no key either, where PAM is not asked.\n\
+         id {LOGIN_USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash --password '*' {LOGIN_USER}\n\
+         put() {{ mkdir -p \"${{2%/*}}\"; (umask 077; cat >\"$2.new\"); chmod \"$1\" \"$2.new\"; mv -f \"$2.new\" \"$2\"; }}\n"
+    );
+    for (path, mode, text) in files {
+        // Writing into a String does not fail.
+        let _ = write!(script, "put {mode} {path} <<'HAFEN'\n{}\nHAFEN\n", text.trim_end());
+    }
+    script + guest::NO_PENALTIES + "\n"
 }
 
 const SSHD: &str = "/etc/ssh/sshd_config.d/10-hafen.conf";
+/// As [`SSHD`] has it, for images of this platform.
+const OWN_HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
+const HOST_KEY: &str = "/etc/ssh/hafen_host_ed25519_key";
+const HOST_CERTIFICATE: &str = "/etc/ssh/hafen_host_ed25519_key-cert.pub";
 
 /// cloud-init's network configuration, version 2.
 fn network_config(config: &MachineConfig) -> String {
@@ -81,7 +107,8 @@ fn network_config(config: &MachineConfig) -> String {
             "match": { "macaddress": config.mac },
             "set-name": "eth0",
             "addresses": [format!("{}/{}", config.address, config.network.prefix)],
-            "gateway4": gateway,
+            // So written, netplan and cloud-init's other renderers take it in all their versions.
+            "routes": [{ "to": "0.0.0.0/0", "via": gateway }],
             "nameservers": { "addresses": [gateway], "search": [config.network.domain] },
         }},
     })
