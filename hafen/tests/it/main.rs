@@ -3,6 +3,7 @@
 
 mod bastion;
 mod breach;
+mod cloud;
 mod commands;
 mod documents;
 mod full_disk;

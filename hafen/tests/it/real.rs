@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::cloud;
 use crate::platform::{Platform, pause, text};
 
 /// For a machine to come up on a host that builds and emulates at the same time.
@@ -42,7 +43,7 @@ fn get(port: u16) -> Option<String> {
 }
 
 /// Waits until `check` gives something, as long as emulation may take.
-fn until<T>(what: &str, platform: &Platform, check: impl Fn() -> Option<T>) -> T {
+pub fn until<T>(what: &str, platform: &Platform, check: impl Fn() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = check() {
@@ -56,12 +57,12 @@ fn until<T>(what: &str, platform: &Platform, check: impl Fn() -> Option<T>) -> T
     }
 }
 
-fn machine(platform: &Platform, name: &str) -> serde_json::Value {
+pub fn machine(platform: &Platform, name: &str) -> serde_json::Value {
     platform.json(&["machine", "show", name, "-p", "hello"])
 }
 
 /// What a command on a machine prints.
-fn ssh(platform: &Platform, name: &str, command: &str) -> String {
+pub fn ssh(platform: &Platform, name: &str, command: &str) -> String {
     platform.good(&["ssh", name, "--", command]).trim().to_owned()
 }
 
@@ -109,7 +110,7 @@ fn hello_from_two_machines() {
             get(port).filter(|page| page.contains(&format!("hello from {name}")))
         });
     }
-    ssh_knows_both_sides(&platform);
+    ssh_knows_both_sides(&platform, "web-2");
     names_and_walls(&platform);
     nothing_is_shared(&platform);
     console_and_copies(&platform);
@@ -121,34 +122,35 @@ fn hello_from_two_machines() {
     assert!(get(port).is_none());
 }
 
-fn ssh_knows_both_sides(platform: &Platform) {
-    assert_eq!(ssh(platform, "web-1", "hostname -f"), "web-1.hello.internal");
+pub fn ssh_knows_both_sides(platform: &Platform, name: &str) {
+    assert_eq!(ssh(platform, name, "hostname -f"), format!("{name}.hello.internal"));
     // No passwords, no key files, no forwarding: the effective configuration of sshd.
-    let effective = ssh(platform, "web-1", "sudo sshd -T");
+    let effective = ssh(platform, name, "sudo sshd -T");
     for line in [
         "passwordauthentication no",
         "authorizedkeysfile none",
         "permitrootlogin no",
         "disableforwarding yes",
+        "persourcepenalties no",
     ] {
         assert!(effective.contains(line), "{line}: {effective}");
     }
     // Stock ssh with a key and certificate of the platform, through `hafen dial`.
-    let folder = platform.home.path().join("ssh");
-    platform.good(&["ssh", "web-2", "--write-config", folder.to_str().unwrap()]);
-    let stock = |config: &str, options: &[&str], target: &str| {
+    let folder = platform.home.path().join(format!("ssh-{name}"));
+    platform.good(&["ssh", name, "--write-config", folder.to_str().unwrap()]);
+    let stock = |config: &str, options: &[&str]| {
         let mut command = Command::new("ssh");
         command
             .arg("-F")
             .arg(folder.join(config))
             .args(options)
-            .arg(target)
+            .arg(format!("{name}.hello.internal"))
             .args(["--", "hostname; echo agent=$SSH_AUTH_SOCK"]);
         command.env("HAFEN_HOME", platform.home.path()).stdin(Stdio::null()).output().unwrap()
     };
-    let output = stock("config", &["-A"], "web-2.hello.internal");
+    let output = stock("config", &["-A"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "web-2\nagent=\n");
+    assert_eq!(text(&output.stdout), format!("{name}\nagent=\n"));
     // The key without its certificate opens nothing.
     std::fs::copy(folder.join("id"), folder.join("bare")).unwrap();
     let config = std::fs::read_to_string(folder.join("config")).unwrap();
@@ -158,7 +160,7 @@ fn ssh_knows_both_sides(platform: &Platform) {
         .map(|line| line.replace("/id", "/bare") + "\n")
         .collect();
     std::fs::write(folder.join("bare-config"), bare).unwrap();
-    let output = stock("bare-config", &[], "web-2.hello.internal");
+    let output = stock("bare-config", &[]);
     assert!(
         !output.status.success() && text(&output.stderr).contains("Permission denied"),
         "{}",
@@ -168,7 +170,7 @@ fn ssh_knows_both_sides(platform: &Platform) {
     let foreign = "@cert-authority *.hello.internal ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\n";
     std::fs::write(folder.join("foreign"), foreign).unwrap();
     let known = format!("-oUserKnownHostsFile={}", folder.join("foreign").display());
-    let output = stock("config", &[&known], "web-2.hello.internal");
+    let output = stock("config", &[&known]);
     assert!(
         !output.status.success() && text(&output.stderr).contains("verification failed"),
         "{}",
@@ -391,4 +393,31 @@ fn user_data_are_carried_out_by_cloud_init() {
     });
     assert_eq!(ssh(&platform, &name, "hostname -f"), format!("{name}.hello.internal"));
     platform.good(&["destroy", "--yes"]);
+}
+
+/// A vendor's kind of image: its own boot loader, kernel and cloud-init, which know the platform only by the seed.
+#[test]
+fn a_cloud_image_boots_by_bios_and_by_uefi() {
+    let _turn = turn();
+    let image = cloud::Image::get();
+    let platform = Platform::real();
+    image.wrong_digest_is_refused(&platform);
+    image.manifest(&platform);
+    platform.good(&["apply", "--yes"]);
+    // Side by side: most of the time is their boots.
+    std::thread::scope(|scope| {
+        for (name, other) in cloud::PAIR {
+            let platform = &platform;
+            scope.spawn(move || {
+                let before = cloud::boot(platform, name, other, "");
+                ssh_knows_both_sides(platform, name);
+                platform.good(&["machine", "restart", name]);
+                let after = cloud::boot(platform, name, other, &before.id);
+                assert_eq!(after.stays, before.stays);
+                assert_ne!(after.certificate, before.certificate, "each start has a new one");
+            });
+        }
+    });
+    platform.good(&["destroy", "--yes"]);
+    assert!(qemus(&platform).is_empty());
 }
