@@ -11,6 +11,7 @@ mod http;
 mod kill;
 mod ledger;
 mod operator;
+mod outside;
 mod platform;
 mod real;
 mod tutorial;

@@ -8,7 +8,7 @@ pub struct Platform {
     pub home: tempfile::TempDir,
     serve: Option<Child>,
     arguments: Vec<String>,
-    /// Put before every command: who runs it.
+    /// Put before every command: who runs it, or where.
     user: Vec<String>,
     /// Put before `serve` in addition.
     stage: Vec<String>,
@@ -88,6 +88,11 @@ impl Platform {
         let mut platform = platform;
         platform.restart();
         platform
+    }
+
+    /// With real machines, on a host that these words lead to: they come before every command.
+    pub fn on(host: Vec<String>) -> Self {
+        Self::new(&["--engine", "qemu"], host, Vec::new(), cache())
     }
 
     fn new(arguments: &[&str], user: Vec<String>, stage: Vec<String>, cache: PathBuf) -> Self {

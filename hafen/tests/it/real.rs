@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cloud;
+use crate::outside::{self, EIGHT, HOST, SEVEN};
 use crate::platform::{Platform, pause, text};
 
 /// For a machine to come up on a host that builds and emulates at the same time.
@@ -418,6 +419,63 @@ fn a_cloud_image_boots_by_bios_and_by_uefi() {
             });
         }
     });
+    platform.good(&["destroy", "--yes"]);
+    assert!(qemus(&platform).is_empty());
+}
+
+/// What may leave a network, from `hafen.toml` to the event: the way out of a host with an outside.
+#[test]
+fn egress_is_none_logged_or_allowed() {
+    let _turn = turn();
+    outside::image_is_there();
+    let host = outside::Host::new();
+    let platform = Platform::on(host.words());
+    let allowed = format!("{SEVEN}:8080");
+    outside::manifest(
+        &platform,
+        &[
+            ("none", "\"none\""),
+            ("logged", "\"logged\""),
+            ("allow", &format!("{{ allow = [\"{allowed}\"] }}")),
+        ],
+    );
+    platform.good(&["apply", "--yes"]);
+
+    let outsides = [allowed, format!("{SEVEN}:8081"), format!("{EIGHT}:8080")];
+    // Neither this host's address nor its loopback, whichever way a machine might try: the platform listens there, too.
+    let api = platform.json(&["status"])["url"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+    for (name, reached) in [("none", 0), ("logged", 3), ("allow", 1)] {
+        let gateway = ssh(&platform, name, "ip -4 route show default | cut -d' ' -f3");
+        let at_home =
+            ["127.0.0.1", HOST, &gateway].map(|to| ["8080", &api].map(|port| format!("{to}:{port}")));
+        let pages: Vec<_> = outsides[..reached].iter().map(|target| format!("page of {target}")).collect();
+        assert_eq!(
+            outside::asks(&platform, name, &[&outsides[..], &at_home.concat()].concat()),
+            pages,
+            "{name}"
+        );
+    }
+
+    let (allowed, refused) = ("network.egress", "network.egress_refused");
+    for (network, kind, target) in [
+        ("logged", allowed, &outsides[0]),
+        ("logged", allowed, &outsides[1]),
+        ("logged", allowed, &outsides[2]),
+        ("logged", refused, &format!("{HOST}:8080")),
+        ("allow", allowed, &outsides[0]),
+        ("allow", refused, &outsides[1]),
+        ("allow", refused, &outsides[2]),
+        ("allow", refused, &format!("{HOST}:8080")),
+    ] {
+        until(&format!("{kind} of {network} to {target}"), &platform, || {
+            outside::events(&platform, network).contains(&(kind.to_owned(), target.clone())).then_some(())
+        });
+    }
+    // Nothing was recorded as reached that was not.
+    let reached =
+        |network| outside::events(&platform, network).into_iter().filter(|(kind, _)| kind == allowed).count();
+    assert_eq!(["none", "logged", "allow"].map(reached), [0, 3, 1]);
+
     platform.good(&["destroy", "--yes"]);
     assert!(qemus(&platform).is_empty());
 }
