@@ -44,6 +44,9 @@ impl Ledger {
         if reason.is_empty() || reason.len() > 1000 {
             return Err(Error::invalid_field("/reason", "say why, in 1 to 1000 bytes"));
         }
+        if body.person.is_empty() || body.person.chars().count() > 255 {
+            return Err(Error::invalid_field("/person", "an id has 1 to 255 characters"));
+        }
         let mut tx = self.0.db.write().await?;
         let persons = person::of(&mut *tx, &body.person).await?;
         if persons.is_empty() {

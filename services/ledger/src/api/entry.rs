@@ -34,10 +34,13 @@ pub struct EntryQuery {
     #[param(max_length = 255)]
     kind: Option<String>,
     /// Only what was written down at this time or after it (RFC 3339).
+    #[param(format = DateTime)]
     from: Option<String>,
-    /// Only what was written down before this time.
+    /// Only what was written down before this time (RFC 3339).
+    #[param(format = DateTime)]
     until: Option<String>,
     /// `oldest` (unless given) or `newest` first.
+    #[param(pattern = "^(oldest|newest)$")]
     order: Option<String>,
     /// Token of the page, as `next_page` gave it.
     page: Option<String>,

@@ -97,7 +97,9 @@ async fn filters_pages_and_proofs() {
         }
         let newest = running.entries("limit=3&order=newest").await;
         assert!(newest.iter().zip((0..10).rev()).all(|(entry, at)| entry.position == at), "{backend}");
-        for bad in ["limit=0", "limit=1001", "order=x", "page=x", "from=yesterday", "unknown=1", "actor=%00"]
+        let long = format!("kind={}", "x".repeat(256));
+        for bad in
+            [&*long, "limit=0", "limit=1001", "order=x", "page=x", "from=yesterday", "unknown=1", "actor=%00"]
         {
             let (status, _, body) = running.get(&format!("/api/v1/ledger/entries?{bad}")).await;
             assert_eq!(status, 400, "{backend} {bad}: {}", String::from_utf8_lossy(&body));
