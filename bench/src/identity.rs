@@ -93,7 +93,7 @@ async fn open(folder: &std::path::Path) -> Result<World> {
         clock: Arc::new(clock.clone()),
         random: Arc::new(SystemRandom),
         health: Health::default(),
-        folder: folder.to_owned(),
+        key: hafen_seal::MasterKey::generate(&SystemRandom),
         public_url: "https://hafen.example.org".into(),
         cost: Cost::STANDARD,
         local_operator: None,

@@ -36,8 +36,9 @@ pub struct BastionArgs {
 /// The name in the bastion's host certificate.
 pub const NAME: &str = "bastion.hafen";
 
-/// The keys of SSH.
+/// The key that seals others, and those of SSH that it seals.
 pub struct Keys {
+    pub master: MasterKey,
     pub ca: Arc<SshCa>,
     bastion: PrivateKey,
 }
@@ -48,11 +49,11 @@ impl Keys {
     /// # Errors
     /// As the vault's.
     pub fn open(key_file: Option<&Path>, home: &Home) -> Result<Self> {
-        let key = MasterKey::find(key_file, &home.path("key"), &SystemRandom)?;
+        let master = MasterKey::find(key_file, &home.path("key"), &SystemRandom)?;
         let folder = home.path("ca");
-        let ca = Arc::new(SshCa::open(&folder, &key, &SystemRandom)?);
-        let bastion = sealed_key(&folder, "bastion_host_key", &key, &SystemRandom)?;
-        Ok(Self { ca, bastion })
+        let ca = Arc::new(SshCa::open(&folder, &master, &SystemRandom)?);
+        let bastion = sealed_key(&folder, "bastion_host_key", &master, &SystemRandom)?;
+        Ok(Self { master, ca, bastion })
     }
 }
 

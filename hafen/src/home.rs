@@ -87,13 +87,6 @@ impl Home {
             .map_err(|error| file_error(&self.0, error))
     }
 
-    /// A folder in it for its owner only, made if it is not there.
-    pub fn private_folder(&self, name: &str) -> Result<PathBuf> {
-        let path = self.path(name);
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map(|()| path.clone()).map_err(|error| file_error(&path, error))
-    }
-
     /// Keeps a second `serve` out while the file is held.
     pub fn lock(&self) -> Result<std::fs::File> {
         let path = self.path("lock");

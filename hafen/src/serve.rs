@@ -149,7 +149,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let engine = Arc::clone(&services.engine);
     let status = {
         let (health, url, engine, started_at) =
-            (health.clone(), url.clone(), Arc::clone(&services.engine), SystemClock.now());
+            (health.clone(), url.clone(), Arc::clone(&engine), SystemClock.now());
         let detail = engine.info().await.detail;
         move || {
             let healthy = health.is_ok();

@@ -96,7 +96,7 @@ impl Services {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             health: health.clone(),
-            folder: home.private_folder("identity")?,
+            key: keys.master.clone(),
             public_url: public_url.unwrap_or_else(|| format!("http://localhost:{}", address.port())),
             cost: Cost::STANDARD,
             local_operator: Some(rustix::process::geteuid().as_raw()),

@@ -90,19 +90,19 @@ impl PlatformGate {
                 let owner = self.identity.project_owner(project).await?;
                 (caller.project_roles(project, &owner), project)
             }
-            Reach::Organisation => (caller.organisation_roles(), organisation.as_str()),
-            Reach::Platform => {
-                let roles = if caller.platform { caller.organisation_roles() } else { Vec::new() };
-                (roles, organisation.as_str())
+            // A token for some projects holds no role beyond them.
+            Reach::Organisation | Reach::Platform if caller.projects.is_some() => {
+                (Vec::new(), &*organisation)
             }
+            Reach::Platform if !caller.platform => (Vec::new(), &*organisation),
+            Reach::Organisation | Reach::Platform => (caller.organisation_roles(), &*organisation),
         };
         let answer = self.policy.decide(who(&roles), endpoint.action, place);
         if answer.allowed {
             return Ok(());
         }
-        // Who may not look there is not told that there is something.
-        let may_look = self.policy.decide(who(&roles), "project.read", place).allowed;
-        if endpoint.reach == Reach::Project && !may_look && caller.strong {
+        // Who holds nothing there is not told that there is something.
+        if endpoint.reach == Reach::Project && roles.is_empty() {
             return Err(Error::not_found(format!("project {place:?}")));
         }
         Err(refusal(endpoint, &answer))

@@ -8,6 +8,17 @@ use crate::platform::Platform;
 
 /// Status line with headers, and body.
 pub fn send(platform: &Platform, method: &str, path: &str, token: Option<&str>) -> (String, String) {
+    send_body(platform, method, path, token, "{}")
+}
+
+/// The same, with a JSON body.
+pub fn send_body(
+    platform: &Platform,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    json: &str,
+) -> (String, String) {
     let endpoint = std::fs::read_to_string(platform.home.path().join("api.json")).unwrap();
     let endpoint: Value = serde_json::from_str(&endpoint).unwrap();
     let address = endpoint["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
@@ -15,11 +26,14 @@ pub fn send(platform: &Platform, method: &str, path: &str, token: Option<&str>) 
     stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     let token = token.map(|token| format!("Authorization: {token}\r\n")).unwrap_or_default();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{token}Content-Length: 2\r\n\r\n{{}}"
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{token}Content-Length: {}\r\n\r\n{json}",
+        json.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    // Some bodies are not text.
+    let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
 }

@@ -14,5 +14,6 @@ mod operator;
 mod outside;
 mod platform;
 mod real;
+mod roles;
 mod tutorial;
 mod walk;

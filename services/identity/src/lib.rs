@@ -28,7 +28,6 @@ mod fetch;
 pub mod model;
 mod oidc;
 mod reconcile;
-mod seal;
 mod state;
 pub mod store;
 

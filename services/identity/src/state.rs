@@ -1,11 +1,11 @@
 //! The service's parts, put together once at start.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hafen_base::{Clock, Error, OrganisationId, Random, Result, Timestamp};
 use hafen_client::wire::{Organisation, SignInPolicy};
 use hafen_db::{Db, Location, Tx, store_error};
+use hafen_seal::MasterKey;
 use hafen_work::{EventLog, Health, NewEvent, Runner};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -15,7 +15,6 @@ use webauthn_rs::prelude::{Webauthn, WebauthnBuilder};
 use crate::check::Cache;
 use crate::fetch::Fetch;
 use crate::model::password::{Cost, Password, hash};
-use crate::seal::Seal;
 use crate::{reconcile, store};
 
 /// What the service is given.
@@ -24,8 +23,8 @@ pub struct IdentityConfig {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub health: Health,
-    /// Where the key lies that seals what must be read again.
-    pub folder: PathBuf,
+    /// Seals what must be read again: secrets of one-time codes, signing keys, passwords of clients.
+    pub key: MasterKey,
     /// As people reach the platform: `https://hafen.example.org`. Passkeys and tokens are bound to it.
     pub public_url: String,
     /// `Cost::STANDARD`, but for tests.
@@ -46,7 +45,7 @@ pub(crate) struct Parts {
     pub random: Arc<dyn Random>,
     pub events: EventLog,
     health: Health,
-    pub seal: Seal,
+    pub key: MasterKey,
     pub cache: Cache,
     pub cost: Cost,
     /// Bounds how many hashes are computed at once: each takes 19 MiB and a processor.
@@ -83,7 +82,7 @@ impl Identity {
         let identity = Self(Arc::new(Parts {
             db,
             events,
-            seal: Seal::open(&config.folder, &*config.random)?,
+            key: config.key,
             webauthn: webauthn(&public_url),
             clock: config.clock,
             random: config.random,

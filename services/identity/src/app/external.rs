@@ -31,7 +31,7 @@ impl Identity {
         let now = self.0.now();
         let id = TokenId::generate(now, &*self.0.random).to_string().replacen("tok-", "idp-", 1);
         let sealed =
-            self.0.seal.seal(&format!("provider/{id}"), body.client_secret.as_bytes(), &*self.0.random)?;
+            self.0.key.seal(&format!("provider/{id}"), body.client_secret.as_bytes(), &*self.0.random)?;
         let made = IdentityProvider {
             id: id.clone(),
             organisation,

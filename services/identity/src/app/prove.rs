@@ -158,12 +158,12 @@ impl Identity {
     }
 
     pub(super) fn seal_totp(&self, person: &str, secret: &TotpSecret) -> Result<String> {
-        self.0.seal.seal(&format!("totp/{person}"), secret.expose(), &*self.0.random)
+        self.0.key.seal(&format!("totp/{person}"), secret.expose(), &*self.0.random)
     }
 
     pub(super) fn open_totp(&self, person: &str, sealed: &str) -> Result<TotpSecret> {
-        let bytes = self.0.seal.open_sealed(&format!("totp/{person}"), sealed)?;
-        Ok(TotpSecret::from_bytes(bytes.to_vec()))
+        let bytes = self.0.key.open(&format!("totp/{person}"), sealed)?;
+        Ok(TotpSecret::from_bytes(bytes.expose().to_vec()))
     }
 
     /// Ten new recovery codes; the old ones no longer count.

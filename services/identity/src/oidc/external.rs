@@ -134,13 +134,10 @@ impl Identity {
         }
         let code = form.get("code").ok_or_else(|| refused("the provider refused the sign-in"))?;
         let discovered = self.discovered(&provider.issuer).await?;
-        let secret = self.0.seal.open_sealed(&format!("provider/{}", provider.id), &sealed)?;
+        let secret = self.0.key.open(&format!("provider/{}", provider.id), &sealed)?;
         let escape = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let basic = STANDARD.encode(format!(
-            "{}:{}",
-            escape(&provider.client_id),
-            escape(&String::from_utf8_lossy(&secret))
-        ));
+        let basic =
+            STANDARD.encode(format!("{}:{}", escape(&provider.client_id), escape(secret.expose_text()?)));
         let body = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "authorization_code")
             .append_pair("code", code)

@@ -75,7 +75,7 @@ impl Identity {
         let public =
             json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": kid, "x": x, "y": y });
         let der = secret.to_pkcs8_der().map_err(|e| Error::internal(e.to_string()))?;
-        let sealed = self.0.seal.seal(&format!("signing-key/{kid}"), der.as_bytes(), &*self.0.random)?;
+        let sealed = self.0.key.seal(&format!("signing-key/{kid}"), der.as_bytes(), &*self.0.random)?;
         let shown_until = signs_from.plus(SIGNS).plus(SHOWN_AFTER);
         Ok(KeyRow { kid, sealed, public: public.to_string(), signs_from, shown_until })
     }
@@ -99,8 +99,9 @@ impl Identity {
             .iter()
             .rfind(|key| key.signs_from <= now)
             .ok_or_else(|| Error::unavailable("there is no signing key yet; try again"))?;
-        let der = self.0.seal.open_sealed(&format!("signing-key/{}", key.kid), &key.sealed)?;
+        let der = self.0.key.open(&format!("signing-key/{}", key.kid), &key.sealed)?;
         let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&der)).map_err(Error::internal)
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(der.expose()))
+            .map_err(Error::internal)
     }
 }

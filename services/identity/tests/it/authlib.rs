@@ -15,7 +15,7 @@ use crate::world::{PASSWORD, base32, served};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn authlib_completes_each_flow() {
-    let (database, folder) = (hafen_db::testing::sqlite(), tempfile::tempdir().unwrap());
+    let database = hafen_db::testing::sqlite();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     // The machine's clock: Authlib checks times by it.
@@ -24,7 +24,7 @@ async fn authlib_completes_each_flow() {
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         health: Health::default(),
-        folder: folder.path().to_owned(),
+        key: hafen_seal::MasterKey::generate(&hafen_base::SystemRandom),
         public_url: url.clone(),
         cost: Cost::LOWEST,
         local_operator: None,

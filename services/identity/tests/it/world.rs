@@ -26,7 +26,6 @@ pub struct World {
     pub clock: SteppedClock,
     pub router: Router,
     _database: TestDb,
-    _folder: tempfile::TempDir,
 }
 
 pub struct Answer {
@@ -93,13 +92,12 @@ impl World {
     }
 
     pub async fn at(database: TestDb, cost: Cost, clock: SteppedClock, public_url: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let identity = Identity::open(IdentityConfig {
             location: database.location.clone(),
             clock: Arc::new(clock.clone()),
             random: Arc::new(SystemRandom),
             health: Health::default(),
-            folder: folder.path().to_owned(),
+            key: hafen_seal::MasterKey::generate(&SystemRandom),
             public_url: public_url.into(),
             cost,
             local_operator: Some(1000),
@@ -108,7 +106,7 @@ impl World {
         .await
         .unwrap();
         let router = served(&identity);
-        Self { identity, clock, router, _database: database, _folder: folder }
+        Self { identity, clock, router, _database: database }
     }
 
     pub async fn send(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> Answer {
