@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::platform::Platform;
 
@@ -19,6 +19,18 @@ pub fn send_body(
     token: Option<&str>,
     json: &str,
 ) -> (String, String) {
+    send_with(platform, method, path, token, "", json)
+}
+
+/// The same, with further header lines, each ended by CRLF.
+fn send_with(
+    platform: &Platform,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    headers: &str,
+    json: &str,
+) -> (String, String) {
     let endpoint = std::fs::read_to_string(platform.home.path().join("api.json")).unwrap();
     let endpoint: Value = serde_json::from_str(&endpoint).unwrap();
     let address = endpoint["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
@@ -26,7 +38,7 @@ pub fn send_body(
     stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     let token = token.map(|token| format!("Authorization: {token}\r\n")).unwrap_or_default();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{token}Content-Length: {}\r\n\r\n{json}",
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{token}{headers}Content-Length: {}\r\n\r\n{json}",
         json.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
@@ -126,6 +138,98 @@ fn numbers_are_taken_only_within_the_documented_bounds() {
         let path = format!("/api/v1/projects/hello/machines/web-1/serial?lines={lines}");
         let (head, body) = send(&platform, "GET", &path, Some(&token));
         assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
+    }
+}
+
+/// A body that breaks the document is refused for that before the platform asks whether the caller's view of the object is
+/// stale: the caller mends the body once, and a 412 means that nothing but the generation was wrong.
+#[test]
+fn a_broken_body_is_told_before_a_stale_generation() {
+    let platform = Platform::start(&[]);
+    platform.manifest(1, "");
+    platform.good(&["apply", "--yes"]);
+    let token = token(&platform);
+    let make = |path: &str, body: &Value| {
+        let (head, answer) =
+            send_body(&platform, "POST", &format!("/api/v1{path}"), Some(&token), &body.to_string());
+        assert!(head.starts_with("HTTP/1.1 201"), "{path}: {head} {answer}");
+        let made: Value = serde_json::from_str(&answer).unwrap();
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let organisation = make("/organisations", &json!({ "name": "shipyard", "title": "Shipyard" }));
+    let team = make("/teams", &json!({ "name": "web" }));
+    let account = make("/service-accounts", &json!({ "name": "ci", "team": "web" }));
+    let real = [
+        ("{project}", "hello"),
+        ("{machine}", "web-1"),
+        ("{network}", "backend"),
+        ("{organisation}", &organisation),
+        ("{team}", &team),
+        ("{account}", &account),
+    ];
+    let (_, document) = send(&platform, "GET", "/api/v1/openapi.json", Some(&token));
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let at = real.iter().fold(path.clone(), |path, (from, to)| path.replace(from, to));
+        for (method, endpoint) in item.as_object().unwrap() {
+            let parameters = endpoint["parameters"].as_array().cloned().unwrap_or_default();
+            let body = &endpoint["requestBody"]["content"]["application/json"]["schema"];
+            let conditional = parameters.iter().any(|one| one["name"] == "if-match");
+            if at.contains('{') || !conditional || body.is_null() {
+                continue;
+            }
+            for broken in broken(&document, body) {
+                let method = method.to_uppercase();
+                let (head, answer) = send_with(
+                    &platform,
+                    &method,
+                    &at,
+                    Some(&token),
+                    "If-Match: \"g0\"\r\n",
+                    &broken.to_string(),
+                );
+                let refused = ["HTTP/1.1 400", "HTTP/1.1 422"].iter().any(|line| head.starts_with(line));
+                assert!(refused, "{method} {at} {broken}: {head} {answer}");
+                tried += 1;
+            }
+            let sound = json!({}).to_string();
+            let stale = "If-Match: \"g0\"\r\n";
+            if method == "patch" && !path.contains("network") {
+                let (head, answer) = send_with(&platform, "PATCH", &at, Some(&token), stale, &sound);
+                assert!(head.starts_with("HTTP/1.1 412"), "{at}: {head} {answer}");
+            }
+        }
+    }
+    assert!(tried >= 30, "only {tried} broken bodies were made from the document");
+}
+
+/// Bodies that break `schema`, each in one property.
+fn broken(document: &Value, schema: &Value) -> Vec<Value> {
+    let schema = resolved(document, schema);
+    let mut all = Vec::new();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let property = resolved(document, property);
+        let mut wrong = broken(document, &property);
+        wrong.push(json!(["neither", { "this": 1 }]));
+        wrong.extend(property["minimum"].as_i64().map(|least| json!(least - 1)));
+        wrong.extend(property["maximum"].as_i64().map(|most| json!(most + 1)));
+        wrong.extend(
+            property["maxLength"].as_u64().map(|most| json!("x".repeat(usize::try_from(most).unwrap() + 1))),
+        );
+        wrong.extend(property["pattern"].as_str().map(|_| json!(" \u{1}*")));
+        all.extend(wrong.into_iter().map(|value| json!({ name: value })));
+    }
+    all
+}
+
+/// `schema` without references, and without the `null` of what may be left out.
+fn resolved(document: &Value, schema: &Value) -> Value {
+    let some = schema["oneOf"].as_array().and_then(|all| all.iter().find(|one| one["type"] != "null"));
+    let schema = some.unwrap_or(schema);
+    match schema["$ref"].as_str() {
+        Some(name) => document.pointer(name.trim_start_matches('#')).unwrap().clone(),
+        None => schema.clone(),
     }
 }
 

@@ -54,7 +54,7 @@ pub struct OrganisationCreate {
 #[serde(deny_unknown_fields)]
 pub struct OrganisationPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 200)]
+    #[schema(min_length = 1, max_length = 200)]
     pub title: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<SignInPolicy>,
@@ -88,7 +88,7 @@ pub struct TeamCreate {
 #[serde(deny_unknown_fields)]
 pub struct TeamPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 200)]
+    #[schema(min_length = 1, max_length = 200)]
     pub title: Option<String>,
 }
 
@@ -171,7 +171,7 @@ pub struct ServiceAccountCreate {
     #[schema(min_length = 1, max_length = 63)]
     pub team: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 1000)]
+    #[schema(max_length = 200)]
     pub description: Option<String>,
 }
 
@@ -179,7 +179,7 @@ pub struct ServiceAccountCreate {
 #[serde(deny_unknown_fields)]
 pub struct ServiceAccountPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 1000)]
+    #[schema(max_length = 200)]
     pub description: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^(active|suspended)$")]

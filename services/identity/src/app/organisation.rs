@@ -77,12 +77,12 @@ impl Identity {
     ) -> Result<Organisation> {
         let id = self.tenant(caller, Some(key)).await?;
         caller.must_administer()?;
+        let title = body.title.map(|title| check_title("/title", &title, 1)).transpose()?;
+        body.policy.as_ref().map(check_policy).transpose()?;
         let mut tx = self.0.db.write().await?;
         let mut row = organisation::get(&mut *tx, id).await?;
         fits(row.generation)?;
-        if let Some(title) = body.title {
-            row.title = check_title("/title", &title, 1)?;
-        }
+        row.title = title.unwrap_or(row.title);
         if let Some(policy) = body.policy {
             self.policy_change(caller, row.policy, policy)?;
             row.policy = policy;
@@ -99,14 +99,6 @@ impl Identity {
 
     /// How people sign in is the owners' to weaken, with a second factor fresh in hand.
     fn policy_change(&self, caller: &Caller, before: SignInPolicy, after: SignInPolicy) -> Result<()> {
-        for (pointer, value, range) in [
-            ("/policy/session_hours", after.session_hours, 1..=720),
-            ("/policy/idle_minutes", after.idle_minutes, 5..=10_080),
-        ] {
-            if !range.contains(&value) {
-                return Err(Error::invalid_field(pointer, format!("{} to {}", range.start(), range.end())));
-            }
-        }
         let default = SignInPolicy::default();
         let weaker = before.second_factor && !after.second_factor
             || after.session_hours > before.session_hours.max(default.session_hours)
@@ -122,4 +114,16 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+fn check_policy(policy: &SignInPolicy) -> Result<()> {
+    for (pointer, value, range) in [
+        ("/policy/session_hours", policy.session_hours, 1..=720),
+        ("/policy/idle_minutes", policy.idle_minutes, 5..=10_080),
+    ] {
+        if !range.contains(&value) {
+            return Err(Error::invalid_field(pointer, format!("{} to {}", range.start(), range.end())));
+        }
+    }
+    Ok(())
 }

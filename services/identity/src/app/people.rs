@@ -57,6 +57,8 @@ impl Identity {
         fits: impl Fn(i64) -> Result<()>,
     ) -> Result<Person> {
         let organisation = self.tenant(caller, of).await?;
+        let name = body.name.map(|name| check_title("/name", &name, 1)).transpose()?;
+        body.status.as_deref().map(check_status).transpose()?;
         let mut tx = self.0.db.write().await?;
         let mut row = person::get(&mut *tx, organisation, key).await?;
         let own = row.id.to_string() == caller.actor.id;
@@ -64,12 +66,9 @@ impl Identity {
             self.must_rule_over(&mut tx, caller, &row).await?;
         }
         fits(row.generation)?;
-        if let Some(name) = body.name {
-            row.name = check_title("/name", &name, 1)?;
-        }
+        row.name = name.unwrap_or(row.name);
         let mut kind = "person.changed";
         if let Some(status) = body.status {
-            check_status(&status)?;
             if status == SUSPENDED && row.status != SUSPENDED {
                 self.must_not_be_the_last_owner(&mut tx, &row).await?;
                 credential::revoke_all(&mut tx, &row.id.to_string(), "", true).await?;

@@ -82,17 +82,14 @@ impl Identity {
         fits: impl Fn(i64) -> Result<()>,
     ) -> Result<ServiceAccount> {
         let organisation = self.tenant(caller, of).await?;
+        let description = body.description.map(|text| check_title("/description", &text, 0)).transpose()?;
+        body.status.as_deref().map(check_status).transpose()?;
         let mut tx = self.0.db.write().await?;
         let mut row = service_account::get(&mut *tx, organisation, key).await?;
         caller.must_administer()?;
         fits(row.generation)?;
-        if let Some(description) = body.description {
-            row.description = check_title("/description", &description, 0)?;
-        }
-        if let Some(status) = body.status {
-            check_status(&status)?;
-            row.status = status;
-        }
+        row.description = description.unwrap_or(row.description);
+        row.status = body.status.unwrap_or(row.status);
         row.generation += 1;
         service_account::update(&mut tx, &row).await?;
         let object = format!("service-account/{}", row.id);

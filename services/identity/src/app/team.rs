@@ -67,13 +67,12 @@ impl Identity {
         fits: impl Fn(i64) -> Result<()>,
     ) -> Result<Team> {
         let organisation = self.tenant(caller, of).await?;
+        let title = body.title.map(|title| check_title("/title", &title, 1)).transpose()?;
         let mut tx = self.0.db.write().await?;
         let mut row = team::get(&mut *tx, organisation, key).await?;
         caller.must_administer()?;
         fits(row.generation)?;
-        if let Some(title) = body.title {
-            row.title = check_title("/title", &title, 1)?;
-        }
+        row.title = title.unwrap_or(row.title);
         row.generation += 1;
         team::update(&mut tx, &row).await?;
         self.0
