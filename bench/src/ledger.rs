@@ -10,6 +10,7 @@ use hafen_base::{Actor, ActorKind, Error, Result, SystemClock, SystemRandom};
 use hafen_db::{Db, Location};
 use hafen_http::{Call, CallLog as _, CallOutcome};
 use hafen_ledger::{Ledger, LedgerConfig};
+use hafen_seal::MasterKey;
 use hafen_tlog::{
     Checkpoint, Hash, Manifest, Signer, TAR_END, Tile, WIDTH, bundle_push, leaf_hash, root_of_leaves,
     tar_header, tar_padding,
@@ -91,6 +92,7 @@ impl House {
         let ledger = Ledger::open(LedgerConfig {
             location,
             folder: folder.join("keys"),
+            key: MasterKey::generate(&SystemRandom),
             apart: folder.join("apart"),
             origin: "bench.example/ledger".into(),
             clock: Arc::new(SystemClock),

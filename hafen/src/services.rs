@@ -107,6 +107,7 @@ impl Services {
         let ledger = Ledger::open(LedgerConfig {
             location,
             folder: home.path("ledger"),
+            key: keys.master.clone(),
             apart: args.ledger_apart.clone().unwrap_or_else(|| home.path("ledger-apart")),
             origin: args.ledger_origin.clone(),
             clock,

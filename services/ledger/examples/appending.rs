@@ -8,6 +8,7 @@ use hafen_base::{Actor, Random as _, SystemClock, SystemRandom};
 use hafen_db::{Db, Location};
 use hafen_http::{Call, CallLog as _, CallOutcome};
 use hafen_ledger::{Ledger, LedgerConfig};
+use hafen_seal::MasterKey;
 use hafen_work::{EventLog, Health, NewEvent};
 
 #[tokio::main]
@@ -22,6 +23,7 @@ async fn main() {
     let ledger = Ledger::open(LedgerConfig {
         location,
         folder: folder.join("keys"),
+        key: MasterKey::find(None, &folder.join("master"), &SystemRandom).unwrap(),
         apart: folder.join("apart"),
         origin: "test.example/ledger".into(),
         clock: Arc::new(SystemClock),

@@ -1,8 +1,12 @@
 //! The key that signs checkpoints, behind two functions so that a vault can take its place: nothing else sees the seed.
+//!
+//! A platform's seed lies sealed under the key of its home. A witness runs elsewhere and has no such home: its seed is a file
+//! for its owner only.
 
 use std::path::Path;
 
 use hafen_base::{Error, Random, Result};
+use hafen_seal::MasterKey;
 use hafen_tlog::{CosignatureSigner, Signer, VerifierKey};
 
 use crate::files;
@@ -20,15 +24,27 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Reads a seed, or makes it: 32 bytes in hex, for its owner only.
-fn seed(path: &Path, random: &dyn Random) -> Result<[u8; 32]> {
+/// Under which a seed is sealed: what was sealed as anything else does not open as a seed.
+const SEALED_AS: &str = "ledger";
+
+/// Reads the sealed seed, or makes it.
+fn sealed_seed(path: &Path, key: &MasterKey, random: &dyn Random) -> Result<[u8; 32]> {
     if let Some(text) = files::read(path)? {
-        return unhex(text.trim()).and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
-            Error::invalid(format!(
-                "{} is not a key of 64 hex digits: bring it back from a backup; with another key nobody can tell this log from a forgery",
-                path.display()
-            ))
-        });
+        let seed = key.open(SEALED_AS, &text).map_err(|error| unusable(path, &error.to_string()))?;
+        return seed.expose().try_into().map_err(|_| unusable(path, "it does not hold 32 bytes"));
+    }
+    let mut seed = [0; 32];
+    random.fill(&mut seed);
+    files::write(path, key.seal(SEALED_AS, &seed, random)?.as_bytes())?;
+    Ok(seed)
+}
+
+/// Reads a witness's seed, or makes it: 32 bytes in hex.
+fn plain_seed(path: &Path, random: &dyn Random) -> Result<[u8; 32]> {
+    if let Some(text) = files::read(path)? {
+        return unhex(text.trim())
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| unusable(path, "it does not hold 64 hex digits"));
     }
     let mut seed = [0; 32];
     random.fill(&mut seed);
@@ -36,15 +52,23 @@ fn seed(path: &Path, random: &dyn Random) -> Result<[u8; 32]> {
     Ok(seed)
 }
 
+fn unusable(path: &Path, why: &str) -> Error {
+    Error::invalid(format!(
+        "{} cannot be used as the signing key ({why}): bring it back from a backup, with the key that it is sealed under; \
+         with another key nobody can tell this log from a forgery",
+        path.display()
+    ))
+}
+
 impl Keys {
-    /// Reads `key` and `origin` in `folder`, or makes them. An origin that was once used stays: with another one the log would
+    /// Reads `key`, sealed under `master`, and `origin` in `folder`, or makes them. An origin that was once used stays: with another one the log would
     /// be another log.
     ///
     /// # Errors
     /// Invalid when a file is damaged; unavailable when it cannot be read.
-    pub fn open(folder: &Path, origin: &str, random: &dyn Random) -> Result<Self> {
+    pub fn open(folder: &Path, origin: &str, master: &MasterKey, random: &dyn Random) -> Result<Self> {
         files::folder(folder)?;
-        let seed = seed(&folder.join("key"), random)?;
+        let seed = sealed_seed(&folder.join("key"), master, random)?;
         let path = folder.join("origin");
         let origin = if let Some(text) = files::read(&path)? {
             text.trim().to_owned()
@@ -82,6 +106,6 @@ impl Keys {
 /// As `Keys::open`.
 pub fn witness(folder: &Path, name: &str, random: &dyn Random) -> Result<CosignatureSigner> {
     files::folder(folder)?;
-    let seed = seed(&folder.join("key"), random)?;
+    let seed = plain_seed(&folder.join("key"), random)?;
     CosignatureSigner::new(name, &seed).map_err(|error| Error::invalid(error.to_string()))
 }

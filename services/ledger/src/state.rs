@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hafen_base::{Clock, Error, Random, Result, Timestamp};
 use hafen_db::{Db, Location};
+use hafen_seal::MasterKey;
 use hafen_work::{Feed, Health, Reconciler, Runner, Wake};
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +19,8 @@ pub struct LedgerConfig {
     pub location: Location,
     /// Holds the signing key and the log's name.
     pub folder: PathBuf,
+    /// Seals the signing key.
+    pub key: MasterKey,
     /// The place apart: last checkpoints and erasures. Outside of what a backup of the database restores.
     pub apart: PathBuf,
     /// The log's name at its first start, as `example.org/ledger`; a random one when empty. Stays from then on.
@@ -72,7 +75,7 @@ impl Ledger {
     /// As the database's; invalid when key or checkpoint files are damaged.
     pub async fn open(config: LedgerConfig) -> Result<Self> {
         let db = Db::open(&config.location, "ledger", store::MIGRATIONS).await?;
-        let keys = Keys::open(&config.folder, &config.origin, &*config.random)?;
+        let keys = Keys::open(&config.folder, &config.origin, &config.key, &*config.random)?;
         let apart = Apart::open(&config.apart)?;
         let mut life = [0; 16];
         config.random.fill(&mut life);

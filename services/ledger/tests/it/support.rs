@@ -12,6 +12,7 @@ use hafen_db::testing::TestDb;
 use hafen_db::{Db, Location};
 use hafen_ledger::witness::WitnessConfig;
 use hafen_ledger::{ExportFiles, Ledger, LedgerConfig, PersonalCheck};
+use hafen_seal::MasterKey;
 use hafen_tlog::{Verified, VerifierKey, verify_export};
 use hafen_work::{EventLog, Feed, Health, NewEvent};
 use http_body_util::BodyExt as _;
@@ -132,6 +133,7 @@ pub fn config(
     LedgerConfig {
         location: location.clone(),
         folder: folder.join("keys"),
+        key: MasterKey::find(None, &folder.join("master"), &SystemRandom).unwrap(),
         apart: folder.join("apart"),
         origin: "test.example/ledger".into(),
         clock: Arc::new(options.clock),
