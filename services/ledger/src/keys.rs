@@ -109,3 +109,24 @@ pub fn witness(folder: &Path, name: &str, random: &dyn Random) -> Result<Cosigna
     let seed = plain_seed(&folder.join("key"), random)?;
     CosignatureSigner::new(name, &seed).map_err(|error| Error::invalid(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use hafen_base::SystemRandom;
+
+    use super::*;
+
+    #[test]
+    fn the_seed_opens_under_its_own_key_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let master = MasterKey::generate(&SystemRandom);
+        let keys = Keys::open(folder.path(), "", &master, &SystemRandom).unwrap();
+        let again = Keys::open(folder.path(), "", &master, &SystemRandom).unwrap();
+        assert_eq!(keys.verifier("2026").unwrap().to_string(), again.verifier("2026").unwrap().to_string());
+        let lying = std::fs::read_to_string(folder.path().join("key")).unwrap();
+        assert!(!lying.contains(&hex(&keys.seed)), "{lying}");
+        let other = MasterKey::generate(&SystemRandom);
+        let refused = Keys::open(folder.path(), "", &other, &SystemRandom).unwrap_err().to_string();
+        assert!(refused.contains("bring it back from a backup"), "{refused}");
+    }
+}
