@@ -84,18 +84,6 @@ impl RepeatKey {
     pub fn once(&self, body: &[u8]) -> hafen_base::Result<Option<Once>> {
         self.key.as_ref().map(|key| Once::new(key, &self.scope, body)).transpose()
     }
-
-    /// As `once`, where callers must not meet one another's answers: the key counts for `who` alone.
-    ///
-    /// # Errors
-    /// Invalid when the key is not 1 to 200 printable ASCII characters.
-    pub fn once_of(&self, who: &str, body: &[u8]) -> hafen_base::Result<Option<Once>> {
-        let Some(key) = &self.key else { return Ok(None) };
-        if key.is_empty() || key.len() > 200 {
-            return Err(Error::invalid("an Idempotency-Key has 1 to 200 printable ASCII characters"));
-        }
-        Once::new(&format!("{who} {key}"), &self.scope, body).map(Some)
-    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for RepeatKey {

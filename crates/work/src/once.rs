@@ -1,7 +1,7 @@
 //! Requests that act once: the answer of a POST with an `Idempotency-Key` is stored in the transaction of its change,
 //! so a repeat after a lost reply gets the first answer, even when the process died between.
 
-use hafen_base::{Clock, Error, Result, Timestamp};
+use hafen_base::{Actor, Clock, Error, Result, Timestamp};
 use hafen_db::{Db, Tx, sqlx, store_error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +16,8 @@ pub struct Once {
 }
 
 impl Once {
-    /// `scope` is method and path; `body` the request's bytes. The same key with another request is refused.
+    /// `scope` is method and path; `body` the request's bytes. The same key with another request is refused. A key counts for
+    /// whoever acts alone: nobody meets another's answer, or learns which keys another uses.
     ///
     /// # Errors
     /// Invalid when the key is empty, longer than 255 bytes or not printable ASCII.
@@ -30,7 +31,7 @@ impl Once {
         hash.update(body);
         let fingerprint =
             hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        Ok(Self { key: key.to_owned(), fingerprint })
+        Ok(Self { key: format!("{}\n{key}", Actor::current().id), fingerprint })
     }
 }
 

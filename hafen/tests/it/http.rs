@@ -204,6 +204,42 @@ fn a_broken_body_is_told_before_a_stale_generation() {
     assert!(tried >= 30, "only {tried} broken bodies were made from the document");
 }
 
+/// Nobody meets another's answer by guessing the key of another's request.
+#[test]
+fn an_idempotency_key_counts_for_its_caller_alone() {
+    let platform = Platform::start(&[]);
+    platform.manifest(1, "");
+    platform.good(&["apply", "--yes"]);
+    let operator = token(&platform);
+    let make = |method: &str, path: &str, body: &Value| {
+        let (head, answer) =
+            send_body(&platform, method, &format!("/api/v1{path}"), Some(&operator), &body.to_string());
+        assert!(head.starts_with("HTTP/1.1 20"), "{path}: {head} {answer}");
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    make("POST", "/teams", &json!({ "name": "web" }));
+    make("PUT", "/project-owners/hello", &json!({ "team": "web" }));
+    let account = make("POST", "/service-accounts", &json!({ "name": "ci", "team": "web" }));
+    let body = json!({ "subject": account["id"], "scope": "project/hello", "role": "maintainer" });
+    make("POST", "/memberships", &body);
+    let made = make("POST", "/tokens", &json!({ "name": "ci", "service_account": "ci", "days": 1 }));
+    let other = format!("Bearer {}", made["secret"].as_str().unwrap());
+    let create = |token: &str, name: &str| {
+        let body = json!({ "name": name, "spec": { "image": "web", "network": "backend", "cpus": 1,
+            "memory": 536_870_912, "disk": 4_294_967_296_i64 } });
+        let path = "/api/v1/projects/hello/machines";
+        send_with(&platform, "POST", path, Some(token), "Idempotency-Key: 1\r\n", &body.to_string())
+    };
+    let (head, first) = create(&operator, "db-1");
+    assert!(head.starts_with("HTTP/1.1 202") || head.starts_with("HTTP/1.1 201"), "{head} {first}");
+    let (_, again) = create(&operator, "db-1");
+    assert_eq!(first, again);
+    let (head, theirs) = create(&other, "db-1");
+    assert!(head.starts_with("HTTP/1.1 409") && theirs.contains("db-1"), "{head} {theirs}");
+    let (head, theirs) = create(&other, "db-2");
+    assert!(head.starts_with("HTTP/1.1 20"), "{head} {theirs}");
+}
+
 /// Bodies that break `schema`, each in one property.
 fn broken(document: &Value, schema: &Value) -> Vec<Value> {
     let schema = resolved(document, schema);

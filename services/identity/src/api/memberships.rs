@@ -55,7 +55,7 @@ async fn membership_create(
     repeat: RepeatKey,
     JsonBytes(body, bytes): JsonBytes<MembershipCreate>,
 ) -> ApiResult<impl IntoResponse> {
-    let once = repeat.once_of(&caller.actor.id, &bytes)?;
+    let once = repeat.once(&bytes)?;
     let made =
         identity.membership_create(&caller, query.organisation.as_deref(), body, once.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(made)))

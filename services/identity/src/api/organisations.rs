@@ -35,7 +35,7 @@ async fn organisation_create(
     repeat: RepeatKey,
     JsonBytes(body, bytes): JsonBytes<OrganisationCreate>,
 ) -> ApiResult<impl IntoResponse> {
-    let once = repeat.once_of(&caller.actor.id, &bytes)?;
+    let once = repeat.once(&bytes)?;
     let made = identity.organisation_create(&caller, body, once.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }

@@ -32,7 +32,7 @@ async fn service_account_create(
     repeat: RepeatKey,
     JsonBytes(body, bytes): JsonBytes<ServiceAccountCreate>,
 ) -> ApiResult<impl IntoResponse> {
-    let once = repeat.once_of(&caller.actor.id, &bytes)?;
+    let once = repeat.once(&bytes)?;
     let made =
         identity.service_account_create(&caller, query.organisation.as_deref(), body, once.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(made)))

@@ -34,7 +34,7 @@ async fn team_create(
     repeat: RepeatKey,
     JsonBytes(body, bytes): JsonBytes<TeamCreate>,
 ) -> ApiResult<impl IntoResponse> {
-    let once = repeat.once_of(&caller.actor.id, &bytes)?;
+    let once = repeat.once(&bytes)?;
     let made = identity.team_create(&caller, query.organisation.as_deref(), body, once.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
