@@ -1,5 +1,6 @@
 //! `hafen`: the platform (`serve`) and its command line, in one binary.
 
+mod about;
 mod bastion;
 mod cli;
 mod gate;

@@ -8,12 +8,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::{Html, IntoResponse as _};
-use axum::routing::get;
 use clap::{Args, ValueEnum};
-use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
-use hafen_client::wire::Status;
-use hafen_http::{Access, Edge, Json, Peer};
+use hafen_base::{Error, Result, SystemClock, SystemRandom};
+use hafen_http::{Access, Edge, Peer};
 use hafen_ledger::witness::WitnessConfig;
 use hafen_work::Health;
 use tokio::net::TcpListener;
@@ -21,6 +18,7 @@ use tokio::sync::watch;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::about::About;
 use crate::bastion;
 use crate::gate::PlatformGate;
 use crate::home::{Endpoint, Home};
@@ -104,14 +102,15 @@ impl utoipa::Modify for Security {
 static OPEN: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| hafen_identity::OPEN.iter().copied().chain(["/health"]).collect());
 
-/// The services' routes and their document, for `serve` and for the committed document.
-pub fn api(services: &Services) -> (Router, utoipa::openapi::OpenApi) {
+/// All routes; their document is published at one of them.
+fn api(services: &Services, about: &About) -> Result<Router> {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(hafen_machines::api::router(services.machines.clone()))
         .merge(services.stacks.router())
         .merge(services.identity.router())
         .merge(services.ledger.router())
         .merge(services.access.router())
+        .merge(about.router())
         .split_for_parts();
     for (path, item) in &mut document.paths.paths {
         if OPEN.contains(&path.as_str()) {
@@ -121,7 +120,8 @@ pub fn api(services: &Services) -> (Router, utoipa::openapi::OpenApi) {
             }
         }
     }
-    (router, document)
+    about.publish(&document)?;
+    Ok(router)
 }
 
 pub async fn run(args: ServeArgs) -> Result<()> {
@@ -145,44 +145,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let url = format!("http://{address}");
 
     let services = Services::open(&args, &home, &token, &health, address).await?;
-    let (router, document) = api(&services);
-    let engine = Arc::clone(&services.engine);
-    let status = {
-        let (health, url, engine, started_at) =
-            (health.clone(), url.clone(), Arc::clone(&engine), SystemClock.now());
-        let detail = engine.info().await.detail;
-        move || {
-            let healthy = health.is_ok();
-            let status = Status {
-                url: url.clone(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                engine: engine.name().into(),
-                engine_detail: detail.clone(),
-                status: if healthy { "ok".into() } else { "degraded".into() },
-                services: health.all(),
-                pid: std::process::id(),
-                started_at,
-            };
-            async move { Json(status) }
-        }
-    };
-    let page = hafen_http::docs_page(&serde_json::to_value(&document).map_err(Error::internal)?);
-    let document = serde_json::to_string(&document).map_err(Error::internal)?;
-    let alive = health.clone();
-    let router = router
-        .route("/api/v1/status", get(status))
-        .route(
-            "/api/v1/openapi.json",
-            get(move || async move { ([("content-type", "application/json")], document).into_response() }),
-        )
-        .route("/api/docs", get(move || async move { Html(page) }))
-        .route(
-            "/health",
-            get(move || async move {
-                let ok = alive.is_ok();
-                Json(serde_json::json!({ "status": if ok { "ok" } else { "degraded" } }))
-            }),
-        );
+    let about = About::new(health, url.clone(), Arc::clone(&services.engine)).await;
+    let router = api(&services, &about)?;
     let operator = rustix::process::geteuid().as_raw();
     let access = Access::token(token.expose());
     home.socket_remove()?;
@@ -214,7 +178,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),
     })?;
-    println!("Hafen {} answers at {url} (engine {})", env!("CARGO_PKG_VERSION"), engine.name());
+    println!("Hafen {} answers at {url} (engine {})", env!("CARGO_PKG_VERSION"), services.engine.name());
     let local = socket.map(|socket| {
         let app = app.clone().into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(socket, app).await })

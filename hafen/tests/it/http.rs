@@ -58,7 +58,8 @@ pub fn token(platform: &Platform) -> String {
 /// Where somebody signs in or a client of the OpenID provider brings a credential of its own.
 fn is_open(path: &str) -> bool {
     let invitation = ["begin", "passkey", "accept"].map(|end| format!("/api/v1/invitations/{end}"));
-    path.starts_with("/api/v1/sign-in/")
+    path == "/health"
+        || path.starts_with("/api/v1/sign-in/")
         || path.starts_with("/oauth/")
         || path.starts_with("/.well-known/")
         || invitation.iter().any(|one| one == path)

@@ -64,6 +64,13 @@ pub struct ServiceHealth {
     pub detail: String,
 }
 
+/// What anybody may know.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Alive {
+    /// `ok`, or `degraded` when a service is paused.
+    pub status: String,
+}
+
 /// The platform as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
