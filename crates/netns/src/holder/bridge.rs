@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
 use super::program::run;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, TapConfig};
 
 pub(super) const BRIDGE: &str = "br0";
 
@@ -49,10 +49,17 @@ const SETTINGS: [(&str, &str, Option<&str>); 8] = [
     ("ipv4/ip_forward", "1", Some("egress")),
 ];
 
-/// A new tap on the bridge.
-pub(super) async fn attach(name: &str) -> Result<OwnedFd> {
+/// A new tap on the bridge, with what the kernel would have to ask for: which card has the address. Somebody may have asked
+/// before the machine could answer, for one of before at the same address; the next question would be a second away.
+/// `stale`: believed at once, and asked about when nothing comes back.
+pub(super) async fn attach(name: &str, card: &TapConfig) -> Result<OwnedFd> {
     let tap = crate::sys::open_tap(name)?;
-    run("ip", &["link", "set", name, "master", BRIDGE, "up"], "").await?;
+    let TapConfig { address, mac, .. } = card;
+    let commands = format!(
+        "link set {name} master {BRIDGE} up\n\
+         neigh replace {address} lladdr {mac} dev {BRIDGE} nud stale\n"
+    );
+    run("ip", &["-batch", "-"], &commands).await?;
     Ok(tap)
 }
 

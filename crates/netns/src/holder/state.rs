@@ -156,9 +156,9 @@ impl State {
         }
         self.made += 1;
         let interface = format!("tap{}", self.made);
-        self.taps.push(Tap { config: tap, interface: interface.clone() });
+        self.taps.push(Tap { config: tap.clone(), interface: interface.clone() });
         // At once: a card that is not pinned yet gets nothing through.
-        let (attached, pinned) = tokio::join!(bridge::attach(&interface), self.pin());
+        let (attached, pinned) = tokio::join!(bridge::attach(&interface, &tap), self.pin());
         if attached.is_err() {
             self.taps.pop();
         }

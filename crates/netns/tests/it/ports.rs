@@ -28,6 +28,21 @@ async fn the_control_plane_dials_into_a_network() {
     assert!(matches!(foreign, Err(Error::Invalid { .. })), "{foreign:?}");
 }
 
+/// Whoever spoke to a machine that is not there yet, as the ends of connections to one of before do, does not delay who
+/// comes once it is there.
+#[tokio::test]
+async fn a_machine_is_reached_as_soon_as_it_answers() {
+    let home = Home::new();
+    let network = home.network("n-1", Egress::None).await;
+    let web = Machine::attach(&network, "web-1", 11).await;
+    let at = SocketAddrV4::new(web.address, 80);
+    assert!(matches!(network.dial(at, SECOND / 5).await, Err(Error::Unreachable { .. })));
+    web.run(&format!("ip addr add {}/24 dev eth0", web.address));
+    let _server = web.serve(80);
+    let stream = network.dial(at, SECOND / 4).await.unwrap();
+    assert_eq!(talk(stream, 5).await.unwrap(), "web-1 5");
+}
+
 #[tokio::test]
 async fn a_published_port_leads_to_machines_in_turn() {
     let home = Home::new();
