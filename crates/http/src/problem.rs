@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
 use hafen_base::{Error, ErrorKind, Random as _, SystemRandom};
 use hafen_client::wire::Problem;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 /// An error on its way out of a handler.
 #[derive(Debug, Clone)]
@@ -60,8 +60,15 @@ pub(crate) async fn render(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     // A handler that panics is a failure of ours like any other: told as a 500 and logged, not a connection that breaks off.
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+    let answered = AssertUnwindSafe(async {
+        match twice(request.headers()) {
+            Some(error) => ApiError::from(error).into_response(),
+            None => next.run(request).await,
+        }
+    });
+    let mut response = match answered.catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -93,7 +100,26 @@ pub(crate) async fn render(mut request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // The server takes the chunks for the body and drops a length beside them without a word; a proxy before us may have
+    // gone by the length. What follows on this connection is then nobody's request.
+    if chunked {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
+}
+
+/// Headers of which a proxy and we might each believe another one.
+fn twice(headers: &HeaderMap) -> Option<Error> {
+    let single = [
+        header::HOST,
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::IF_MATCH,
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("hafen-lease-nonce"),
+    ];
+    let name = single.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some());
+    name.map(|name| Error::invalid(format!("the header {name} is there twice: send it once")))
 }
 
 /// An error answer the framework made itself.

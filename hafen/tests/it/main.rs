@@ -7,6 +7,7 @@ mod cloud;
 mod commands;
 mod documents;
 mod full_disk;
+mod hostile;
 mod http;
 mod kill;
 mod ledger;
