@@ -12,6 +12,8 @@ use crate::platform::{Platform, broken, megabytes};
 use crate::report::{Figure, Part};
 
 const MACHINES: u32 = 10_000;
+/// The platform waits 10 s for a reader whose buffer is full.
+const DEAF: Duration = Duration::from_secs(15);
 
 pub async fn measure(context: &Context) -> Result<Part> {
     let mut part = Part::new("large");
@@ -24,7 +26,10 @@ pub async fn measure(context: &Context) -> Result<Part> {
 
     // Asks for every event and reads none: it must cost nobody anything, and be cut off.
     let mut deaf = deaf_reader(&platform).await?;
+    let began = Instant::now();
     let apply = platform.timed(&["apply", "--yes", "-f", &file]).await?;
+    // However fast that was: it is cut off when it has not read for so long.
+    tokio::time::sleep(DEAF.saturating_sub(began.elapsed())).await;
     let cut_off = cut_off(&mut deaf).await?;
 
     let (small, large) = (pages(&client, 100).await?, pages(&client, 1000).await?);
@@ -89,6 +94,9 @@ async fn deaf_reader(platform: &Platform) -> Result<tokio::net::TcpStream> {
 /// Whether the platform ended the stream before it had told of everything, as it should: a reader who does not read must
 /// not make it keep ten thousand events for him.
 async fn cut_off(stream: &mut tokio::net::TcpStream) -> Result<bool> {
+    // What is on its way need not trickle through the small buffer.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&*stream, 4 << 20)
+        .map_err(|error| Error::unavailable("a socket").with_cause(error))?;
     let (mut buffer, mut text) = (vec![0_u8; 64 << 10], String::new());
     let read = async {
         loop {
@@ -100,6 +108,11 @@ async fn cut_off(stream: &mut tokio::net::TcpStream) -> Result<bool> {
             if text.contains("event: publication.ready") {
                 return false;
             }
+            let mut keep = text.len().saturating_sub(64);
+            while !text.is_char_boundary(keep) {
+                keep -= 1;
+            }
+            text.drain(..keep);
         }
     };
     let late = |_| Error::unavailable("the stream of the reader who did not read neither ends nor goes on");

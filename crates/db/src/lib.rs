@@ -94,7 +94,10 @@ impl Db {
             )
         };
         let writer = pool(1).connect_with(options.clone()).await.map_err(store_error)?;
-        let reader = pool(4).connect_with(options).await.map_err(store_error)?;
+        // Each keeps a page cache of a megabyte and a thread; more of them than processors only wait for one another.
+        let readers = std::thread::available_parallelism().map_or(4, std::num::NonZero::get).clamp(2, 4);
+        let readers = u32::try_from(readers).unwrap_or(2);
+        let reader = pool(readers).connect_with(options).await.map_err(store_error)?;
         let writer = Writer::Sqlite(Arc::new(Group::new(writer).await.map_err(store_error)?));
         Ok(Self { reader, writer })
     }
