@@ -103,10 +103,7 @@ async fn policy_explain(
 ) -> ApiResult<Json<PolicyAnswer>> {
     let place = place_of(query.place.as_deref())?;
     let action = find(&query.action).ok_or_else(|| {
-        Error::invalid_field(
-            "/action",
-            format!("no action {:?}; see GET /api/v1/policy/actions", query.action),
-        )
+        Error::not_found(format!("action {:?}; see GET /api/v1/policy/actions", query.action))
     })?;
     let who = query.who.as_deref().unwrap_or("me");
     if who.is_empty() || who.chars().count() > 255 {
