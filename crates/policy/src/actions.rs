@@ -85,7 +85,7 @@ pub fn covers(word: &str, action: &str) -> bool {
 }
 
 /// The actions that these words cover.
-pub fn covered<'a>(words: &'a [String]) -> impl Iterator<Item = &'static Action> + 'a {
+pub fn covered(words: &[String]) -> impl Iterator<Item = &'static Action> {
     ACTIONS.iter().filter(|action| words.iter().any(|word| covers(word, action.name)))
 }
 

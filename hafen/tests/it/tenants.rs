@@ -336,12 +336,26 @@ fn ssh_goes_by_the_role_and_ends_with_it() {
     let second = member.connect("web-1.hello.hafen");
     open(2);
 
+    // A bastion of its own process asks the platform for the same.
+    let mut bastion = world.platform.command(&["bastion", "--listen", "127.0.0.1:0"]);
+    let mut bastion = bastion.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(bastion.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = line.trim().rsplit_once(':').unwrap().1.to_owned();
+    let path = developer.folder.path().join("config");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let old = config.lines().find(|line| line.starts_with("  Port ")).unwrap();
+    std::fs::write(&path, config.replace(old, &format!("  Port {port}"))).unwrap();
+    let apart = developer.connect("web-1.hello.hafen");
+    open(3);
+
     // The role is taken from one, and the project from the other's team.
     let account =
         world.make("GET", "/service-accounts/developer", &json!({}))["id"].as_str().unwrap().to_owned();
     let body = json!({ "subject": account, "scope": "project/hello", "role": "viewer" });
     world.make("POST", "/memberships", &body);
     ends(first, "the session of who is a viewer now");
+    ends(apart, "the session through a bastion of its own process");
     developer.refused("web-1.hello.hafen");
     open(1);
     world.make("POST", "/teams", &json!({ "name": "others" }));
@@ -351,7 +365,9 @@ fn ssh_goes_by_the_role_and_ends_with_it() {
     until("their ends are written down", || {
         sessions().iter().all(|one| one["end_reason"] == "revoked").then_some(())
     });
-    assert_eq!(sessions().len(), 2);
+    assert_eq!(sessions().len(), 3);
+    bastion.kill().unwrap();
+    bastion.wait().unwrap();
 }
 
 #[test]

@@ -96,10 +96,10 @@ impl AccessGate {
     }
 
     /// Who a session belongs to, also when the certificate was revoked since.
-    async fn actor(&self, record: &SessionRecord) -> Result<Actor> {
-        let row = store::certificate(&self.access.0.db, record.serial).await?;
+    async fn actor(&self, serial: u64, address: IpAddr) -> Result<Actor> {
+        let row = store::certificate(&self.access.0.db, serial).await?;
         let actor = row.map_or_else(Actor::platform, |row| row.actor);
-        Ok(at_bastion(actor, record.serial, record.address))
+        Ok(at_bastion(actor, serial, address))
     }
 
     /// The certificate at the bastion, unless it was revoked.
@@ -189,7 +189,7 @@ impl Gate for AccessGate {
 
     async fn opened(&self, record: &SessionRecord) -> Result<()> {
         let parts = &self.access.0;
-        let actor = self.actor(record).await?;
+        let actor = self.actor(record.serial, record.address).await?;
         let session = AccessSession {
             id: SshSessionId::generate(record.opened_at, &*parts.random).to_string(),
             person: record.person.id.clone(),
@@ -245,7 +245,7 @@ impl Gate for AccessGate {
             self.access.event_of(&mut tx, project, "access.session_closed", object, message, data).await?;
             tx.commit().await.map_err(store_error)
         };
-        let written: Result<()> = match self.actor(record).await {
+        let written: Result<()> = match self.actor(record.serial, record.address).await {
             Ok(actor) => actor.acts(written).await,
             Err(error) => Err(error),
         };
@@ -279,7 +279,15 @@ impl Gate for AccessGate {
                 .await?;
             tx.commit().await.map_err(store_error)
         };
-        let written: Result<()> = written.await;
+        // Of somebody who was let in before, it is seen by the auditors of their organisation.
+        let actor = match (&refusal.person, refusal.serial) {
+            (Some(_), Some(serial)) => self.actor(serial, refusal.address).await,
+            _ => Ok(Actor::platform()),
+        };
+        let written: Result<()> = match actor {
+            Ok(actor) => actor.acts(written).await,
+            Err(error) => Err(error),
+        };
         match written {
             Ok(()) => self.access.0.events.ring(),
             Err(error) => {

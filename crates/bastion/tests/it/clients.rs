@@ -144,7 +144,7 @@ fn a_revocation_ends_what_is_open() {
 fn a_right_that_is_lost_ends_what_goes_by_it() {
     let mut rig = Rig::start();
     rig.machine(MACHINE);
-    let mut session = || {
+    let session = || {
         let mut command = rig.command("ssh", &[MACHINE, "echo there; sleep 60"]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
