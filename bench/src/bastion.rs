@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use hafen_base::{Error, Result, SystemClock};
 use hafen_bastion::ssh_key::{PrivateKey, PublicKey};
 use hafen_bastion::{
-    Bastion, BastionConfig, CertificateFacts, Client, Gate, Limits, Person, Refusal, Revocations,
-    SessionRecord, Target,
+    Bastion, BastionConfig, CertificateFacts, Client, Gate, Limits, Person, Reached, Refusal, Revocations,
+    SessionRecord,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,11 +41,11 @@ impl Gate for OpenGate {
         Ok(Person { id: facts.user.clone(), name: facts.user.clone() })
     }
 
-    async fn target(&self, _person: &Person, host: &str, _port: u16) -> Result<Box<dyn Target>> {
+    async fn target(&self, _person: &Person, _serial: u64, host: &str, _port: u16) -> Result<Reached> {
         let address = self.sockets.get(host).ok_or_else(|| Error::not_found("such socket"))?;
         let stream = TcpStream::connect(address).await.map_err(broken("a socket does not answer"))?;
         stream.set_nodelay(true).map_err(broken("a socket"))?;
-        Ok(Box::new(stream))
+        Ok(Reached::for_good(stream))
     }
 
     async fn opened(&self, _record: &SessionRecord) -> Result<()> {

@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use clap::Args;
-use hafen_access::{Access, AccessConfig, AccessGate};
-use hafen_base::{Clock as _, Error, Result, SystemClock, SystemRandom};
+use hafen_access::{Access, AccessConfig, AccessGate, Rights};
+use hafen_base::{Actor, ActorKind, Clock as _, Error, ErrorKind, Result, SystemClock, SystemRandom};
 use hafen_bastion::ssh_key::{Certificate, PrivateKey, PublicKey};
 use hafen_bastion::{Bastion, BastionConfig, Limits};
+use hafen_client::Client;
 use hafen_seal::MasterKey;
 use hafen_sshca::{SshCa, sealed_key};
 use hafen_work::Health;
@@ -106,6 +108,37 @@ impl Listening {
     }
 }
 
+/// Who may log in where, as the platform says.
+struct AskedRights(Client);
+
+#[async_trait]
+impl Rights for AskedRights {
+    async fn may_log_in(&self, actor: &Actor, project: &str) -> Result<bool> {
+        if actor.kind == ActorKind::LocalOperator {
+            return Ok(true);
+        }
+        let ask = async |who: &str| {
+            let query = format!(
+                "who={who}&action=machine.ssh&place=project/{project}&organisation={}",
+                actor.organisation
+            );
+            match self.0.policy_explain(&query).await {
+                Ok(answer) => Ok(Some(answer)),
+                // Gone, or another tenant's.
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        // What a revoked credential began ends with it; one that ran out ends nothing.
+        if let Some(("session" | "token", id)) = actor.credential.split_once('/')
+            && ask(id).await?.is_some_and(|answer| answer.who.standing == "revoked")
+        {
+            return Ok(false);
+        }
+        Ok(ask(&actor.id).await?.is_some_and(|answer| answer.allowed))
+    }
+}
+
 /// `hafen bastion`
 pub async fn run(args: BastionArgs) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -114,6 +147,7 @@ pub async fn run(args: BastionArgs) -> Result<()> {
     let access = Access::open(AccessConfig {
         location: crate::services::location(args.database.as_deref(), &home),
         platform: home.client()?,
+        rights: Arc::new(AskedRights(home.client()?)),
         ca: Arc::clone(&keys.ca),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),

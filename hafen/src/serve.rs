@@ -111,6 +111,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.ledger.router())
         .merge(services.access.router())
         .merge(about.router())
+        .merge(crate::gate::explain::router(services.rights.clone()))
         .split_for_parts();
     for (path, item) in &mut document.paths.paths {
         if OPEN.contains(&path.as_str()) {
@@ -152,7 +153,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     home.socket_remove()?;
     let socket = if args.no_local_operator { None } else { home.listen()? };
     let access = if socket.is_some() { access.and_operator(operator) } else { access };
-    let gate = PlatformGate::new(access, operator, services.identity.clone(), Arc::new(SystemClock))?;
+    let gate = PlatformGate::new(access, operator, services.rights.clone());
     let app = hafen_http::finish_behind(
         router,
         Edge { gate: Arc::new(gate), calls: Some(Arc::new(services.ledger.clone())), open: &OPEN },

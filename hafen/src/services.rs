@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::bastion::{Keys, Listening};
 use crate::cli::HOLDER;
+use crate::gate::rights::Rights;
 use crate::home::{Home, cache_folder};
 use crate::serve::{EngineKind, ServeArgs};
 
@@ -31,6 +32,7 @@ pub struct Services {
     pub identity: Identity,
     pub ledger: Ledger,
     pub access: Access,
+    pub rights: Rights,
     pub engine: Arc<dyn Engine>,
     pub keys: Arc<Keys>,
 }
@@ -80,16 +82,6 @@ impl Services {
             health: health.clone(),
         })
         .await?;
-        let access = Access::open(AccessConfig {
-            location: location.clone(),
-            platform: client,
-            ca,
-            clock: Arc::clone(&clock),
-            random: Arc::clone(&random),
-            health: health.clone(),
-            bastion_address: args.bastion_address.clone(),
-        })
-        .await?;
         let public_url = args.public_url.clone();
         let identity = Identity::open(IdentityConfig {
             location: location.clone(),
@@ -101,9 +93,22 @@ impl Services {
             cost: Cost::STANDARD,
             local_operator: Some(rustix::process::geteuid().as_raw()),
             fetch: Arc::new(Network::new()?),
+            machines: Some(client.clone()),
         })
         .await?;
         invite(&identity, home).await?;
+        let rights = Rights::new(identity.clone(), Arc::clone(&clock))?;
+        let access = Access::open(AccessConfig {
+            location: location.clone(),
+            platform: client,
+            rights: Arc::new(rights.clone()),
+            ca,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            health: health.clone(),
+            bastion_address: args.bastion_address.clone(),
+        })
+        .await?;
         let ledger = Ledger::open(LedgerConfig {
             location,
             folder: home.path("ledger"),
@@ -123,7 +128,7 @@ impl Services {
             keep_years: args.ledger_keep_years,
         })
         .await?;
-        Ok(Self { machines, stacks, identity, ledger, access, engine, keys })
+        Ok(Self { machines, stacks, identity, ledger, access, rights, engine, keys })
     }
 
     /// Runs what happens without a request, until `stop` turns true.

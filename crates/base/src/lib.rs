@@ -10,6 +10,7 @@ mod error;
 mod id;
 mod name;
 mod page;
+mod permitted;
 mod random;
 
 pub use actor::{Actor, ActorKind};
@@ -22,4 +23,5 @@ pub use id::{
 };
 pub use name::{check_label, check_metadata_key, check_metadata_value};
 pub use page::{Page, PageLimit, PageToken};
+pub use permitted::{Permitted, Projects, Sight};
 pub use random::{Random, SeededRandom, SystemRandom};

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::certificate::{CertificateFacts, Client};
-use crate::gate::{EndReason, Person, Refusal, Revocations, SessionRecord, Target};
+use crate::gate::{EndReason, Person, Reached, Refusal, Revocations, SessionRecord};
 use crate::relay::{self, Carried};
 use crate::server::Shared;
 use crate::wire::FirstLine;
@@ -168,9 +168,9 @@ impl State {
         taken.is_ok().then(|| ChannelPlace(Arc::clone(self)))
     }
 
-    async fn target(&self, person: &Person, host: &str, port: u16) -> Result<Box<dyn Target>> {
+    async fn target(&self, admitted: &Admitted, host: &str, port: u16) -> Result<Reached> {
         tokio::select! {
-            target = self.shared.gate.target(person, host, port) => target,
+            target = self.shared.gate.target(&admitted.person, admitted.facts.serial, host, port) => target,
             () = self.shared.clock.sleep(self.shared.limits.dial) => {
                 Err(Error::unavailable("the machine did not answer in time"))
             }
@@ -197,8 +197,8 @@ async fn open(state: Arc<State>, channel: Channel<Msg>, host: String, port: u16,
     let Some(admitted) = state.admitted.get() else {
         return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
     };
-    let target = match state.target(&admitted.person, &host, port).await {
-        Ok(target) => target,
+    let Reached { target, lost } = match state.target(admitted, &host, port).await {
+        Ok(reached) => reached,
         Err(error) => {
             // Whether a machine is not there or not for this person is told to nobody.
             let hidden = matches!(
@@ -240,6 +240,7 @@ async fn open(state: Arc<State>, channel: Channel<Msg>, host: String, port: u16,
     let reason = tokio::select! {
         reason = relay::carry(&mut incoming, &outgoing, target, &carried, &state) => reason,
         reason = state.ended() => reason,
+        () = lost.cancelled() => EndReason::Revoked,
     };
     drop(incoming);
     tokio::select! {

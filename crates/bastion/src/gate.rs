@@ -9,6 +9,7 @@ use hafen_base::{Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::certificate::{CertificateFacts, Client};
 
@@ -16,6 +17,20 @@ use crate::certificate::{CertificateFacts, Client};
 pub trait Target: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Target for T {}
+
+/// A machine that was reached, and the right by which.
+pub struct Reached {
+    pub target: Box<dyn Target>,
+    /// Turns when the right is lost while it is carried: the session ends as revoked.
+    pub lost: CancellationToken,
+}
+
+impl Reached {
+    /// By a right that nothing takes away.
+    pub fn for_good(target: impl Target + 'static) -> Self {
+        Self { target: Box::new(target), lost: CancellationToken::new() }
+    }
+}
 
 /// Whom a certificate belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,11 +140,12 @@ pub trait Gate: Send + Sync + 'static {
     /// Any: the client is refused.
     async fn admit(&self, facts: &CertificateFacts, client: &Client) -> Result<Person>;
 
-    /// Connects a person to a port of what stands under this literal name in the inventory. Resolves nothing.
+    /// Connects whom this certificate belongs to with a port of what stands under this literal name in the inventory. Resolves
+    /// nothing.
     ///
     /// # Errors
     /// Not found and forbidden look alike to the client (administratively prohibited); others are failed connections.
-    async fn target(&self, person: &Person, host: &str, port: u16) -> Result<Box<dyn Target>>;
+    async fn target(&self, person: &Person, serial: u64, host: &str, port: u16) -> Result<Reached>;
 
     /// A session began: the connection to the machine stands. It goes on only when this succeeds: what cannot be written
     /// down does not happen.

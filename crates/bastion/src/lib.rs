@@ -22,7 +22,7 @@ mod server;
 mod wire;
 
 pub use certificate::{CertificateFacts, Client, Rules};
-pub use gate::{EndReason, Gate, Person, Refusal, Revocations, SessionRecord, Target};
+pub use gate::{EndReason, Gate, Person, Reached, Refusal, Revocations, SessionRecord, Target};
 pub use server::{Bastion, BastionConfig, Limits};
 
 /// The crates of keys and certificates in the version that the server uses.

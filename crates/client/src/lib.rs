@@ -8,6 +8,7 @@ mod access;
 mod identity;
 mod ledger;
 mod machines;
+mod policy;
 mod stacks;
 mod stream;
 mod transport;

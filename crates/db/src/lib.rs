@@ -12,6 +12,7 @@ mod group;
 mod migrate;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod visible;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use error::{is_unique_violation, store_error};
 pub use group::Tx;
 pub use migrate::Migration;
 pub use sqlx;
+pub use visible::{Columns, Own, Visible};
 
 use group::Group;
 

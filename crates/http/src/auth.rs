@@ -10,7 +10,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::IncomingStream;
-use hafen_base::{Actor, ActorKind, Error, ErrorKind, Result};
+use hafen_base::{Actor, ActorKind, Error, ErrorKind, Permitted, Result};
 use http::{Extensions, HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -150,7 +150,10 @@ pub trait Gate: Send + Sync + 'static {
 impl Gate for Access {
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
         let actor = self.who(asked.bearer, asked.peer).ok_or_else(unauthenticated)?;
-        Ok(Admitted { actor, extensions: Extensions::new() })
+        // Who has the platform's token answers for it, and services see whatever they were asked about.
+        let mut extensions = Extensions::new();
+        extensions.insert(Permitted::Everything);
+        Ok(Admitted { actor, extensions })
     }
 }
 

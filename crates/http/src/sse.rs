@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
-use hafen_work::EventLog;
+use hafen_work::{EventFilter, EventLog};
 use http::header;
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use crate::StillPermitted;
 
 /// A reader may lag by this many events before it is cut off; beside that the kernel's socket buffer gives it room.
 const BUFFER: usize = 1024;
@@ -24,12 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CUT_OFF: &str = "event: cut_off\ndata: {\"detail\":\"you read too slowly: connect again and read on from the last id \
                        you got\"}\n\n";
 
-/// Streams events after position `after`.
-pub fn event_stream(log: EventLog, after: i64, project: Option<String>) -> Response {
-    stream(log, after, project, PATIENCE)
+/// Streams events after position `after` that the filter lets through. What the reader may see is asked anew before each read: a
+/// role that was taken shows nothing more, and a credential that was ended ends the stream.
+pub fn event_stream(log: EventLog, after: i64, filter: EventFilter, still: StillPermitted) -> Response {
+    stream(log, after, filter, still, PATIENCE)
 }
 
-fn stream(log: EventLog, after: i64, project: Option<String>, patience: Duration) -> Response {
+fn stream(
+    log: EventLog,
+    after: i64,
+    mut filter: EventFilter,
+    still: StillPermitted,
+    patience: Duration,
+) -> Response {
     let (sender, receiver) = mpsc::channel::<Bytes>(BUFFER);
     let too_slow = Arc::new(AtomicBool::new(false));
     let mark = Arc::clone(&too_slow);
@@ -39,8 +48,20 @@ fn stream(log: EventLog, after: i64, project: Option<String>, patience: Duration
         let mut position = after;
         loop {
             bell.mark_unchanged();
-            let events = match log.read(position, 200, project.as_deref()).await {
-                Ok(events) => events,
+            match still.now().await {
+                Ok(None) => {}
+                Ok(Some(permitted)) => filter.permitted = permitted,
+                Err(error) => {
+                    tracing::debug!("an event stream ends with the right to it: {error}");
+                    return;
+                }
+            }
+            let read = async {
+                let last = log.last().await?;
+                Ok::<_, hafen_base::Error>((last, log.read_permitted(position, 200, &filter).await?))
+            };
+            let (last, events) = match read.await {
+                Ok(read) => read,
                 Err(error) => {
                     tracing::warn!(cause = %error.cause_chain(), "an event stream ends: {error}");
                     return;
@@ -66,6 +87,8 @@ fn stream(log: EventLog, after: i64, project: Option<String>, patience: Duration
             if more {
                 continue;
             }
+            // What is not this reader's is not looked through again at every ring of the bell.
+            position = position.max(last);
             // A full buffer needs no sign of life; a reader that went away is noticed.
             if timeout(KEEP_ALIVE, bell.changed()).await.is_err()
                 && let Err(mpsc::error::TrySendError::Closed(_)) =
@@ -100,7 +123,7 @@ fn frames(
 
 #[cfg(test)]
 mod tests {
-    use hafen_base::SystemClock;
+    use hafen_base::{Permitted, SystemClock};
     use hafen_db::{Db, testing};
     use hafen_work::NewEvent;
     use http_body_util::BodyExt as _;
@@ -109,6 +132,10 @@ mod tests {
 
     /// Far more than the buffer holds.
     const EVENTS: i64 = 3000;
+
+    fn all() -> EventFilter {
+        EventFilter { project: None, kind: None, permitted: Permitted::Everything }
+    }
 
     async fn filled() -> (EventLog, testing::TestDb) {
         let database = testing::sqlite();
@@ -149,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_cut_off_told_and_misses_nothing_when_it_reads_on() {
         let (log, _database) = filled().await;
-        let slow = stream(log.clone(), 0, None, Duration::from_millis(100));
+        let slow = stream(log.clone(), 0, all(), StillPermitted::always(), Duration::from_millis(100));
         // It reads nothing until the writer has given up: then the log's only reader of its bell is gone.
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         let gone = log.clone();
@@ -162,7 +189,8 @@ mod tests {
         assert_eq!(first, (1..=last).collect::<Vec<_>>());
         assert!(last < EVENTS && told.contains("event: cut_off"), "{last} {told}");
 
-        let (second, told) = read(stream(log, last, None, Duration::from_secs(10))).await;
+        let (second, told) =
+            read(stream(log, last, all(), StillPermitted::always(), Duration::from_secs(10))).await;
         assert_eq!(second, (last + 1..=EVENTS).collect::<Vec<_>>());
         assert_eq!(told, "");
     }
@@ -170,7 +198,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_keeps_up_is_not_cut_off() {
         let (log, _database) = filled().await;
-        let (ids, told) = read(stream(log, 0, None, Duration::from_millis(100))).await;
+        let (ids, told) =
+            read(stream(log, 0, all(), StillPermitted::always(), Duration::from_millis(100))).await;
         assert_eq!(ids, (1..=EVENTS).collect::<Vec<_>>());
         assert_eq!(told, "");
     }

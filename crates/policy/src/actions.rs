@@ -42,7 +42,8 @@ pub const ACTIONS: &[Action] = &[
     action("machine.run", "deploy", "start, stop and restart machines"),
     action("machine.rebuild", "operate", "give machines a fresh disk, or restore an old one"),
     action("machine.delete", "maintain", "delete machines"),
-    action("machine.reach", "operate", "connect to machines: SSH, console, ports"),
+    action("machine.reach", "operate", "connect to any port and to the console of machines"),
+    action("machine.ssh", "deploy", "log in to machines by SSH, through the bastion"),
     action("snapshot.read", "read", "see snapshots"),
     action("snapshot.write", "operate", "take and delete snapshots"),
     action("publication.read", "read", "see what is published"),
@@ -56,7 +57,7 @@ pub const ACTIONS: &[Action] = &[
     action("ledger.read", "audit", "read and verify the ledger"),
     danger("ledger.erase", "own", "erase a person from the ledger"),
     action("access.read", "audit", "see sessions and alerts of SSH"),
-    action("access.connect", "operate", "get SSH certificates"),
+    action("access.connect", "operate", "get SSH certificates that work without the bastion"),
     action("access.revoke", "maintain", "end SSH sessions and certificates"),
     action("account.self", "self", "see and change one's own account"),
     action("people.read", "read", "see who belongs"),
@@ -71,4 +72,26 @@ pub const ACTIONS: &[Action] = &[
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Action> {
     ACTIONS.iter().find(|action| action.name == name)
+}
+
+/// Whether a word covers an action: `machine.write` itself, `machine.*`, a group of the policy, as `read`, or `*`. Scopes of tokens
+/// and the permissions of an organisation's own roles are such words.
+#[must_use]
+pub fn covers(word: &str, action: &str) -> bool {
+    word == action
+        || word == "*"
+        || word.strip_suffix(".*").is_some_and(|noun| action.split('.').next() == Some(noun))
+        || find(action).is_some_and(|known| known.group == word)
+}
+
+/// The actions that these words cover.
+pub fn covered(words: &[String]) -> impl Iterator<Item = &'static Action> {
+    ACTIONS.iter().filter(|action| words.iter().any(|word| covers(word, action.name)))
+}
+
+/// Those of these words that cover no action there is.
+#[must_use]
+pub fn unknown(words: &[String]) -> Vec<&str> {
+    let empty = |word: &&str| !ACTIONS.iter().any(|action| covers(word, action.name));
+    words.iter().map(String::as_str).filter(empty).collect()
 }

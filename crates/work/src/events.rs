@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hafen_base::{Actor, Clock, Error, Result};
+use hafen_base::{Actor, Clock, Error, Permitted, Result};
 use hafen_client::wire::Event;
-use hafen_db::{Db, Tx, sqlx, store_error};
+use hafen_db::{Columns, Db, Own, Tx, Visible, sqlx, store_error};
 use serde_json::Value;
 use sqlx::Row as _;
 use tokio::sync::watch;
@@ -53,6 +53,20 @@ impl Feed for EventLog {
         Self::subscribe(self)
     }
 }
+
+/// Which events are wanted; all that is given must hold.
+#[derive(Debug, Clone)]
+pub struct EventFilter {
+    /// Only of this project.
+    pub project: Option<String>,
+    /// Only of kinds that begin so, as `alert.`.
+    pub kind: Option<&'static str>,
+    /// Only what the reader may see.
+    pub permitted: Permitted,
+}
+
+/// Whose an event is. One of no project is its actor's organisation's.
+const COLUMNS: Columns = Columns { project: "project", at: Some("at"), organisation: Own::Actor("actor") };
 
 /// Events are kept for this many; older ones are dropped.
 const KEPT: i64 = 200_000;
@@ -151,16 +165,34 @@ impl EventLog {
     /// # Errors
     /// As the database's.
     pub async fn read(&self, after: i64, limit: u32, project: Option<&str>) -> Result<Vec<Event>> {
-        let rows = sqlx::query(
-            "SELECT seq, at, project, kind, object, message, data, actor FROM event \
-             WHERE seq > $1 AND ($2 = '' OR project = $2) ORDER BY seq LIMIT $3",
+        let project = project.map(ToOwned::to_owned);
+        self.read_permitted(
+            after,
+            limit,
+            &EventFilter { project, kind: None, permitted: Permitted::Everything },
         )
-        .bind(after)
-        .bind(project.unwrap_or(""))
-        .bind(i64::from(limit))
-        .fetch_all(self.db.reader())
         .await
-        .map_err(store_error)?;
+    }
+
+    /// As `read`, of what the filter lets through.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn read_permitted(&self, after: i64, limit: u32, filter: &EventFilter) -> Result<Vec<Event>> {
+        let visible = Visible::new(&filter.permitted, COLUMNS, 6);
+        let kind = filter.kind.unwrap_or("");
+        let sql = format!(
+            "SELECT seq, at, project, kind, object, message, data, actor FROM event WHERE seq > $1 \
+             AND ($2 = '' OR project = $2) AND ($3 = '' OR substr(kind, 1, CAST($4 AS INTEGER)) = $3) AND {} ORDER BY seq LIMIT $5",
+            visible.condition()
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(after)
+            .bind(filter.project.clone().unwrap_or_default())
+            .bind(kind)
+            .bind(i64::try_from(kind.len()).unwrap_or(0))
+            .bind(i64::from(limit));
+        let rows = visible.bind(query).fetch_all(self.db.reader()).await.map_err(store_error)?;
         rows.iter()
             .map(|row| {
                 Ok(Event {

@@ -9,7 +9,7 @@ mod health;
 mod once;
 mod runner;
 
-pub use events::{EventLog, Feed, NewEvent};
+pub use events::{EventFilter, EventLog, Feed, NewEvent};
 pub use health::Health;
 pub use once::{Begun, Once, OnceTx};
 pub use runner::{Next, Reconciler, Runner, Wake};

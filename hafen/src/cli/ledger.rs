@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 
 use super::context::{Context, client, usage};
+use super::encoded;
 use crate::output;
 
 #[derive(Debug, Subcommand)]
@@ -185,16 +186,6 @@ pub async fn run(context: &Context, command: LedgerCommand) -> Result<u8> {
         }
     }
     Ok(0)
-}
-
-/// Percent-encodes what may stand in no query.
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |done, byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b'*' | b':' => {
-            format!("{done}{}", char::from(byte))
-        }
-        _ => format!("{done}%{byte:02X}"),
-    })
 }
 
 async fn list(context: &Context, args: ListArgs) -> Result<()> {

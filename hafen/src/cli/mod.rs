@@ -10,6 +10,7 @@ mod login;
 mod machine;
 mod plan;
 mod plan_text;
+mod policy;
 mod show;
 mod witness;
 
@@ -72,6 +73,9 @@ enum Command {
     Operation(show::OperationCommand),
     /// What happened, in order.
     Events(events::EventsArgs),
+    /// Who may do what, and which rule says so.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Who did what, provably.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -131,6 +135,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Network(command) => show::network(&context, command).await.map(|()| 0),
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
+        Command::Policy(command) => policy::run(&context, command).await.map(|()| 0),
         Command::Ledger(command) => ledger::run(&context, command).await,
         Command::Witness(args) => witness::run(args).await.map(|()| 0),
         Command::Ssh(args) => access::ssh(&context, args).await,
@@ -159,6 +164,16 @@ pub async fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
     }
+}
+
+/// Percent-encodes what may stand in no query.
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |done, byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b'*' | b':' => {
+            format!("{done}{}", char::from(byte))
+        }
+        _ => format!("{done}%{byte:02X}"),
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ pub enum Reach {
     Project,
     /// The caller's organisation: roles held there count, and the service shows nothing of another.
     Organisation,
+    /// Spans projects: the handler is told in which the policy permits the action, and keeps to them (`Permitted`).
+    Across,
     /// All tenants: only for those who answer for the platform.
     Platform,
 }
@@ -29,13 +31,17 @@ const fn organisation(method: &'static str, route: &'static str, action: &'stati
     Endpoint { method, route, action, reach: Reach::Organisation }
 }
 
+const fn across(method: &'static str, route: &'static str, action: &'static str) -> Endpoint {
+    Endpoint { method, route, action, reach: Reach::Across }
+}
+
 const fn platform(method: &'static str, route: &'static str, action: &'static str) -> Endpoint {
     Endpoint { method, route, action, reach: Reach::Platform }
 }
 
 /// Machines and stacks.
 const PROJECTS: &[Endpoint] = &[
-    platform("GET", "/api/v1/projects", "project.read"),
+    across("GET", "/api/v1/projects", "project.read"),
     project("GET", "/api/v1/projects/{project}", "project.read"),
     project("PUT", "/api/v1/projects/{project}", "project.write"),
     project("DELETE", "/api/v1/projects/{project}", "project.delete"),
@@ -89,11 +95,11 @@ const PROJECTS: &[Endpoint] = &[
     project("GET", "/api/v1/projects/{project}/applies/{apply}/wait", "stack.read"),
     project("GET", "/api/v1/projects/{project}/stack", "stack.read"),
     project("GET", "/api/v1/projects/{project}/drift", "stack.read"),
-    platform("GET", "/api/v1/operations", "operation.read"),
-    platform("GET", "/api/v1/operations/{operation}", "operation.read"),
-    platform("GET", "/api/v1/operations/{operation}/wait", "operation.read"),
-    platform("POST", "/api/v1/operations/{operation}/cancel", "operation.cancel"),
-    platform("GET", "/api/v1/events", "event.read"),
+    across("GET", "/api/v1/operations", "operation.read"),
+    across("GET", "/api/v1/operations/{operation}", "operation.read"),
+    across("GET", "/api/v1/operations/{operation}/wait", "operation.read"),
+    across("POST", "/api/v1/operations/{operation}/cancel", "operation.cancel"),
+    across("GET", "/api/v1/events", "event.read"),
 ];
 
 /// Identity. What a caller may do to others there is decided once more by the service, which sees whom it is about.
@@ -158,34 +164,37 @@ const IDENTITY: &[Endpoint] = &[
     organisation("DELETE", "/api/v1/workload-identities/{workload}", "token.write"),
 ];
 
-/// The ledger: of all tenants.
+/// The ledger. Its tree is of all tenants; entries and their proofs are shown to whom they concern.
 const LEDGER: &[Endpoint] = &[
     platform("GET", "/ledger/checkpoint", "ledger.read"),
     platform("GET", "/ledger/tile/{*tile}", "ledger.read"),
     platform("GET", "/ledger/{shard}/checkpoint", "ledger.read"),
     platform("GET", "/ledger/{shard}/tile/{*tile}", "ledger.read"),
-    platform("GET", "/api/v1/ledger/entries", "ledger.read"),
-    platform("GET", "/api/v1/ledger/entries/{shard}/{position}", "ledger.read"),
-    platform("GET", "/api/v1/ledger/entries/{shard}/{position}/proof", "ledger.read"),
-    platform("GET", "/api/v1/ledger/shards", "ledger.read"),
+    across("GET", "/api/v1/ledger/entries", "ledger.read"),
+    across("GET", "/api/v1/ledger/entries/{shard}/{position}", "ledger.read"),
+    across("GET", "/api/v1/ledger/entries/{shard}/{position}/proof", "ledger.read"),
+    across("GET", "/api/v1/ledger/shards", "ledger.read"),
     platform("POST", "/api/v1/ledger/shards", "ledger.erase"),
     platform("POST", "/api/v1/ledger/erasures", "ledger.erase"),
     platform("GET", "/api/v1/ledger/export", "ledger.read"),
 ];
 
-/// SSH access. Which machines somebody reaches is not yet decided by their roles: only who answers for the platform gets in.
+/// SSH access.
 const ACCESS: &[Endpoint] = &[
-    platform("POST", "/api/v1/access/grants", "access.connect"),
+    across("POST", "/api/v1/access/grants", "machine.ssh"),
     platform("POST", "/api/v1/access/revocations", "access.revoke"),
-    platform("GET", "/api/v1/access/sessions", "access.read"),
-    platform("GET", "/api/v1/access/events", "access.read"),
-    platform("GET", "/api/v1/access/alerts", "access.read"),
+    across("GET", "/api/v1/access/sessions", "access.read"),
+    across("GET", "/api/v1/access/events", "access.read"),
+    across("GET", "/api/v1/access/alerts", "access.read"),
     platform("GET", "/api/v1/access/revocation-list", "access.read"),
 ];
 
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
+    organisation("GET", "/api/v1/policy", "account.self"),
+    organisation("GET", "/api/v1/policy/actions", "account.self"),
+    organisation("GET", "/api/v1/policy/explain", "account.self"),
     organisation("GET", "/api/v1/openapi.json", "account.self"),
     organisation("GET", "/api/docs", "account.self"),
 ];

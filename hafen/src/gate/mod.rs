@@ -2,57 +2,88 @@
 //! it. Services behind it decide only what a policy on endpoints cannot see.
 
 pub mod endpoints;
+pub mod explain;
+pub mod rights;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hafen_base::{Actor, ActorKind, Clock, Error, ErrorKind, Result};
-use hafen_http::{Access, Admitted, Asked, Gate, Peer};
-use hafen_identity::{Caller, Identity, Presented};
-use hafen_policy::{Answer, Policy, Who};
+use hafen_base::{Actor, ActorKind, Error, ErrorKind, Result};
+use hafen_client::Token;
+use hafen_http::{Access, Admitted, Asked, Gate, Peer, Permits, Permitted, StillPermitted};
+use hafen_identity::{Caller, Held, Presented};
+use hafen_policy::Answer;
 use http::Extensions;
 
 use endpoints::{Endpoint, Reach};
+use rights::{Place, Rights};
 
-/// Everything it decides from.
-pub struct PlatformGate {
+/// Who somebody is, by what they present.
+#[derive(Clone)]
+struct Door {
     /// The token of this home and the user who owns it.
     access: Access,
     operator: u32,
-    identity: Identity,
-    policy: Policy,
-    clock: Arc<dyn Clock>,
-    table: HashMap<&'static str, Vec<&'static Endpoint>>,
+    rights: Rights,
 }
 
-impl PlatformGate {
-    /// # Errors
-    /// Internal when the policy does not hold together.
-    pub fn new(access: Access, operator: u32, identity: Identity, clock: Arc<dyn Clock>) -> Result<Self> {
-        let policy = Policy::new(&[]).map_err(Error::internal)?;
-        let mut table: HashMap<&'static str, Vec<&'static Endpoint>> = HashMap::new();
-        for endpoint in endpoints::all() {
-            table.entry(endpoint.route).or_default().push(endpoint);
-        }
-        Ok(Self { access, operator, identity, policy, clock, table })
-    }
-
-    async fn caller(&self, asked: &Asked<'_>) -> Result<Caller> {
-        if let Some(actor) = self.access.who(asked.bearer, asked.peer) {
-            let mut caller = self.identity.authenticate(Presented::LocalPeer { uid: self.operator }).await?;
+impl Door {
+    async fn caller(&self, bearer: Option<&str>, peer: Option<Peer>) -> Result<Caller> {
+        let identity = self.rights.identity();
+        if let Some(actor) = self.access.who(bearer, peer) {
+            let mut caller = identity.authenticate(Presented::LocalPeer { uid: self.operator }).await?;
             caller.actor = Actor { organisation: caller.actor.organisation, ..actor };
             return Ok(caller);
         }
-        let Some(bearer) = asked.bearer else {
+        let Some(bearer) = bearer else {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
                 "send a token as `Authorization: Bearer …`, or sign in; on the platform's host its owner needs none",
             ));
         };
-        let mut caller = self.identity.authenticate(Presented::Bearer(bearer)).await?;
-        caller.actor.address = asked.peer.and_then(Peer::address);
+        let mut caller = identity.authenticate(Presented::Bearer(bearer)).await?;
+        caller.actor.address = peer.and_then(Peer::address);
         Ok(caller)
+    }
+}
+
+/// Everything the gate decides from.
+pub struct PlatformGate {
+    door: Door,
+    table: HashMap<&'static str, Vec<&'static Endpoint>>,
+}
+
+/// Asks the gate again for an answer that lasts: whoever asked may have lost the role, or the credential.
+struct Again {
+    door: Door,
+    bearer: Option<Token>,
+    peer: Option<Peer>,
+    action: &'static str,
+}
+
+#[async_trait]
+impl Permits for Again {
+    async fn permitted(&self) -> Result<Permitted> {
+        let bearer = self.bearer.as_ref().map(Token::expose);
+        let caller = self.door.caller(bearer, self.peer).await?;
+        across(&self.door.rights, &caller, self.action).await
+    }
+}
+
+/// What is permitted of what spans projects.
+async fn across(rights: &Rights, caller: &Caller, action: &'static str) -> Result<Permitted> {
+    rights.across(caller, action).await?.map_err(|answer| refusal(action, &answer))
+}
+
+impl PlatformGate {
+    /// `operator` is the user who owns the home.
+    pub fn new(access: Access, operator: u32, rights: Rights) -> Self {
+        let mut table: HashMap<&'static str, Vec<&'static Endpoint>> = HashMap::new();
+        for endpoint in endpoints::all() {
+            table.entry(endpoint.route).or_default().push(endpoint);
+        }
+        Self { door: Door { access, operator, rights }, table }
     }
 
     /// What is asked, if the table knows it. A route with other methods only is left to the router, which answers 405.
@@ -69,43 +100,46 @@ impl PlatformGate {
         Ok(rows.iter().find(|row| row.method == method).copied())
     }
 
-    async fn decide(&self, caller: &Caller, endpoint: &Endpoint, path: &str) -> Result<()> {
-        let now = self.clock.now();
-        let who = |roles| Who {
-            kind: caller.actor.kind,
-            id: &caller.actor.id,
-            roles,
-            scopes: caller.scopes.as_deref(),
-            strong: caller.strong,
-            stepped_up: caller.stepped_up(now),
-        };
-        let organisation = caller.organisation.to_string();
-        let (roles, place) = match endpoint.reach {
+    /// Decides, and gives what the handler is told beside the caller.
+    async fn decide(&self, caller: &Caller, endpoint: &Endpoint, asked: &Asked<'_>) -> Result<Extensions> {
+        let rights = &self.door.rights;
+        let mut told = Extensions::new();
+        let place = match endpoint.reach {
+            Reach::Across => {
+                told.insert(across(rights, caller, endpoint.action).await?);
+                told.insert(StillPermitted::new(Arc::new(Again {
+                    door: self.door.clone(),
+                    bearer: asked.bearer.map(Token::new),
+                    peer: asked.peer,
+                    action: endpoint.action,
+                })));
+                return Ok(told);
+            }
             Reach::Project => {
-                let project = part(endpoint.route, path, "{project}").unwrap_or_default();
+                let project = part(endpoint.route, asked.path, "{project}").unwrap_or_default();
                 // Handlers decode paths; the gate must not take an encoded name for another project than they do.
                 if hafen_base::check_label("project", project).is_err() {
                     return Err(Error::not_found(format!("project {project:?}")));
                 }
-                let owner = self.identity.project_owner(project).await?;
-                (caller.project_roles(project, &owner), project)
+                Place::Project(project)
             }
-            // A token for some projects holds no role beyond them.
-            Reach::Organisation | Reach::Platform if caller.projects.is_some() => {
-                (Vec::new(), &*organisation)
-            }
-            Reach::Platform if !caller.platform => (Vec::new(), &*organisation),
-            Reach::Organisation | Reach::Platform => (caller.organisation_roles(), &*organisation),
+            Reach::Platform if !caller.platform => Place::Nowhere,
+            Reach::Organisation | Reach::Platform => Place::Organisation,
         };
-        let answer = self.policy.decide(who(&roles), endpoint.action, place);
-        if answer.allowed {
-            return Ok(());
+        let (roles, answer) = rights.decide(caller, endpoint.action, place).await?;
+        if !answer.allowed {
+            return Err(match place {
+                // Who holds nothing there is not told that there is something.
+                Place::Project(project) if roles.is_empty() => {
+                    Error::not_found(format!("project {project:?}"))
+                }
+                _ => refusal(endpoint.action, &answer),
+            });
         }
-        // Who holds nothing there is not told that there is something.
-        if endpoint.reach == Reach::Project && roles.is_empty() {
-            return Err(Error::not_found(format!("project {place:?}")));
+        if (endpoint.method, endpoint.route) == ("PUT", "/api/v1/roles/{role}") {
+            told.insert(Held(rights.held(caller).await?));
         }
-        Err(refusal(endpoint, &answer))
+        Ok(told)
     }
 }
 
@@ -114,8 +148,7 @@ fn part<'a>(route: &str, path: &'a str, name: &str) -> Option<&'a str> {
     route.split('/').zip(path.split('/')).find_map(|(wanted, found)| (wanted == name).then_some(found))
 }
 
-fn refusal(endpoint: &Endpoint, answer: &Answer) -> Error {
-    let action = endpoint.action;
+fn refusal(action: &str, answer: &Answer) -> Error {
     if answer.rules.iter().any(|rule| rule == "danger-asks-again") {
         return Error::new(
             ErrorKind::Forbidden,
@@ -132,16 +165,15 @@ impl Gate for PlatformGate {
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
         // One service calls another for whoever it acts for; what that may was decided when it was asked for.
         if asked.peer.is_none() {
-            return self.access.admit(asked).await;
+            return self.door.access.admit(asked).await;
         }
-        let caller = self.caller(&asked).await?;
-        match self.endpoint(&asked)? {
-            Some(endpoint) => self.decide(&caller, endpoint, asked.path).await?,
-            None if caller.actor.kind == ActorKind::LocalOperator => {}
+        let caller = self.door.caller(asked.bearer, asked.peer).await?;
+        let mut extensions = match self.endpoint(&asked)? {
+            Some(endpoint) => self.decide(&caller, endpoint, &asked).await?,
+            None if caller.actor.kind == ActorKind::LocalOperator => Extensions::new(),
             None => return Err(Error::not_found("such path; see /api/docs")),
-        }
+        };
         let actor = caller.actor.clone();
-        let mut extensions = Extensions::new();
         extensions.insert(caller);
         Ok(Admitted { actor, extensions })
     }

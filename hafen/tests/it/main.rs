@@ -16,5 +16,6 @@ mod outside;
 mod platform;
 mod real;
 mod roles;
+mod tenants;
 mod tutorial;
 mod walk;

@@ -2,11 +2,12 @@
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use hafen_base::{Error, PageLimit, PageToken};
+use hafen_base::{Error, PageLimit, PageToken, Permitted};
 use hafen_client::wire::{
     AccessGrant, AccessGrantCreate, AccessSession, Event, List, Problem, Revocation, RevocationCreate,
 };
-use hafen_http::{ApiResult, Json, Query};
+use hafen_http::{ApiResult, Json, Query, Sees};
+use hafen_work::EventFilter;
 use http::{StatusCode, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -54,7 +55,8 @@ struct EventQuery {
 
 /// Get in: two short-lived SSH certificates for one key.
 ///
-/// One opens the bastion and only carries connections; the other opens machines and only gives a terminal. Neither forwards
+/// For the machines of the projects in which the caller's roles permit it (`machine.ssh`); that is asked again at every connection,
+/// and while it lasts. One opens the bastion and only carries connections; the other opens machines and only gives a terminal. Neither forwards
 /// anything. Ask again before they run out; sessions that are open stay open.
 #[utoipa::path(post, path = "/api/v1/access/grants", tag = "access", operation_id = "access_grant_create",
     request_body = AccessGrantCreate, responses(
@@ -62,9 +64,10 @@ struct EventQuery {
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_grant_create(
     State(access): State<Access>,
+    Sees(permitted): Sees,
     Json(body): Json<AccessGrantCreate>,
 ) -> ApiResult<impl IntoResponse> {
-    Ok((StatusCode::CREATED, Json(access.grant_create(&body).await?)))
+    Ok((StatusCode::CREATED, Json(access.grant_create(&permitted, &body).await?)))
 }
 
 /// Revoke certificates: one, a person's, or all. Sessions through the bastion that began with them end within 5 seconds.
@@ -79,28 +82,37 @@ async fn access_revoke(
     Ok(Json(access.revoke(&body).await?))
 }
 
-/// List sessions through the bastion, newest first.
+/// List sessions through the bastion to machines of projects one may audit, newest first.
 #[utoipa::path(get, path = "/api/v1/access/sessions", tag = "access", operation_id = "access_session_list",
     params(ListQuery), responses(
     (status = 200, description = "A page of sessions", body = List<AccessSession>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_session_list(
     State(access): State<Access>,
+    Sees(permitted): Sees,
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Json<List<AccessSession>>> {
     let below = PageToken::decode(query.page.as_deref())?;
     let limit = PageLimit::new(query.limit)?;
-    let page = limit.page(access.session_list(&below, limit.get() + 1).await?, |session| session.id.clone());
+    let rows = access.session_list(&permitted, &below, limit.get() + 1).await?;
+    let page = limit.page(rows, |session| session.id.clone());
     Ok(Json(List { items: page.items, next_page: page.next_page }))
 }
 
-async fn events(access: &Access, query: &EventQuery) -> ApiResult<Vec<Event>> {
+/// Events of projects one may see, and of one's organisation where one may see that; of kinds that begin so.
+async fn events(
+    access: &Access,
+    query: &EventQuery,
+    permitted: Permitted,
+    kind: Option<&'static str>,
+) -> ApiResult<Vec<Event>> {
     let limit = PageLimit::new(query.limit)?;
     let after = query.after.unwrap_or(0);
     if after < 0 {
         return Err(Error::invalid_field("/after", "a position is 0 (from the beginning) or more").into());
     }
-    Ok(access.events().read(after, limit.get(), None).await?)
+    let filter = EventFilter { project: None, kind, permitted };
+    Ok(access.events().read_permitted(after, limit.get(), &filter).await?)
 }
 
 /// What was issued, opened, closed, refused and revoked, in order. Read on with `after`.
@@ -110,23 +122,24 @@ async fn events(access: &Access, query: &EventQuery) -> ApiResult<Vec<Event>> {
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_event_list(
     State(access): State<Access>,
+    Sees(permitted): Sees,
     Query(query): Query<EventQuery>,
 ) -> ApiResult<Json<List<Event>>> {
-    Ok(Json(List { items: events(&access, &query).await?, next_page: None }))
+    Ok(Json(List { items: events(&access, &query, permitted, None).await?, next_page: None }))
 }
 
 /// Alerts among the events after a position: what was refused, and who came from where or with what for the first time.
-/// The page is one of events, of which alerts are shown; read on after the position of the last *event*.
+/// Read on after the position of the last one.
 #[utoipa::path(get, path = "/api/v1/access/alerts", tag = "access", operation_id = "access_alert_list",
     params(EventQuery), responses(
     (status = 200, description = "Alerts, oldest first", body = List<Event>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_alert_list(
     State(access): State<Access>,
+    Sees(permitted): Sees,
     Query(query): Query<EventQuery>,
 ) -> ApiResult<Json<List<Event>>> {
-    let mut items = events(&access, &query).await?;
-    items.retain(|event| event.kind.starts_with("alert."));
+    let items = events(&access, &query, permitted, Some("alert.")).await?;
     Ok(Json(List { items, next_page: None }))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use hafen_base::{Actor, ActorKind, Error, Result};
+use hafen_base::{Actor, ActorKind, Error, Permitted, Result};
 use hafen_client::wire::{
     AccessCertificate, AccessGrant, AccessGrantCreate, AccessSession, Revocation, RevocationCreate,
 };
@@ -37,12 +37,29 @@ impl Access {
         message: String,
         data: Value,
     ) -> Result<()> {
-        let event = NewEvent { project: String::new(), kind, object, message, data };
+        self.event_of(tx, "", kind, object, message, data).await
+    }
+
+    /// Of a project.
+    pub(crate) async fn event_of(
+        &self,
+        tx: &mut Tx,
+        project: &str,
+        kind: &'static str,
+        object: String,
+        message: String,
+        data: Value,
+    ) -> Result<()> {
+        let event = NewEvent { project: project.to_owned(), kind, object, message, data };
         self.0.events.append(tx, event).await.map(drop)
     }
 
-    /// Two certificates for one key.
-    pub(crate) async fn grant_create(&self, body: &AccessGrantCreate) -> Result<AccessGrant> {
+    /// Two certificates for one key, for the projects in which the caller may log in.
+    pub(crate) async fn grant_create(
+        &self,
+        permitted: &Permitted,
+        body: &AccessGrantCreate,
+    ) -> Result<AccessGrant> {
         if !(1..=3600).contains(&body.ttl) || body.public_key.len() > 4096 {
             return Err(Error::invalid(
                 "certificates last 1 to 3600 seconds, and their public key has at most 4 KiB",
@@ -50,16 +67,18 @@ impl Access {
         }
         let ttl = Duration::from_secs(u64::try_from(body.ttl).unwrap_or(1));
         let actor = person();
-        let projects: Vec<String> =
-            self.0.platform.project_list().await?.into_iter().map(|project| project.name).collect();
+        let projects = self.0.platform.project_list().await?.into_iter().map(|project| project.name);
+        let projects: Vec<String> = projects.filter(|project| permitted.has(project)).collect();
         if projects.len() > MOST_PROJECTS {
             return Err(Error::conflict(format!(
-                "a certificate names at most {MOST_PROJECTS} projects, and there are {}",
+                "a certificate names at most {MOST_PROJECTS} projects, and you may log in to {}: ask with a token for some of them",
                 projects.len()
             )));
         }
         if projects.is_empty() {
-            return Err(Error::conflict("there is no project yet, so that there is nothing to log in to"));
+            return Err(Error::conflict(
+                "there is no project whose machines you may log in to; a developer's role in one permits it",
+            ));
         }
         let (now, random) = (self.0.now(), &*self.0.random);
         let key_id = actor.id.clone();
@@ -176,8 +195,13 @@ impl Access {
         Ok(Revocation { certificates })
     }
 
-    pub(crate) async fn session_list(&self, below: &str, limit: u32) -> Result<Vec<AccessSession>> {
-        store::session_list(&self.0.db, below, limit).await
+    pub(crate) async fn session_list(
+        &self,
+        permitted: &Permitted,
+        below: &str,
+        limit: u32,
+    ) -> Result<Vec<AccessSession>> {
+        store::session_list(&self.0.db, permitted, below, limit).await
     }
 
     /// The serials that are revoked, as OpenSSH reads them.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hafen_base::{Actor, Error, ErrorKind, Result, SshSessionId, Timestamp};
-use hafen_bastion::{CertificateFacts, Client, Gate, Person, Refusal, Revocations, SessionRecord, Target};
+use hafen_bastion::{CertificateFacts, Client, Gate, Person, Reached, Refusal, Revocations, SessionRecord};
 use hafen_client::ByteStream;
 use hafen_client::wire::AccessSession;
 use hafen_db::store_error;
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::PollSender;
 
 use crate::model::{CertificateRow, PORT, machine_of};
+use crate::ways::Way;
 use crate::{Access, store};
 
 /// The same refusal of the same address is written down once in this time, so that who knocks all day fills no log.
@@ -33,8 +34,6 @@ pub struct AccessGate {
     access: Access,
     /// Tells the sessions of one bastion from another's.
     bastion: String,
-    /// Certificates of persons who are connected or were a moment ago, by person and serial.
-    admitted: Mutex<HashMap<(String, u64), CertificateRow>>,
     sessions: Mutex<HashMap<u64, AccessSession>>,
     /// What was seen before, so that an ordinary connection writes nothing.
     seen: Mutex<HashSet<(String, &'static str, String)>>,
@@ -61,7 +60,6 @@ impl AccessGate {
         Ok(Self {
             access,
             bastion: bastion.to_owned(),
-            admitted: Mutex::default(),
             sessions: Mutex::default(),
             seen: Mutex::default(),
             quiet: Mutex::default(),
@@ -97,10 +95,18 @@ impl AccessGate {
         Ok(())
     }
 
-    fn actor(&self, record: &SessionRecord) -> Actor {
-        let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = admitted.get(&(record.person.id.clone(), record.serial)).map(|row| row.actor.clone());
-        at_bastion(known.unwrap_or_else(Actor::platform), record.serial, record.address)
+    /// Who a session belongs to, also when the certificate was revoked since.
+    async fn actor(&self, serial: u64, address: IpAddr) -> Result<Actor> {
+        let row = store::certificate(&self.access.0.db, serial).await?;
+        let actor = row.map_or_else(Actor::platform, |row| row.actor);
+        Ok(at_bastion(actor, serial, address))
+    }
+
+    /// The certificate at the bastion, unless it was revoked.
+    async fn good(&self, serial: u64) -> Result<CertificateRow> {
+        let row = store::certificate_good(&self.access.0.db, serial).await?;
+        row.filter(|row| row.place == "bastion")
+            .ok_or_else(|| forbidden("this certificate is revoked, or nobody was given it here"))
     }
 
     /// Whether this refusal is news.
@@ -133,6 +139,11 @@ fn at_bastion(actor: Actor, serial: u64, address: IpAddr) -> Actor {
     }
 }
 
+/// The project of a machine that was reached.
+fn project_of(host: &str) -> &str {
+    machine_of(host).map_or("", |(_, project)| project)
+}
+
 fn forbidden(message: &str) -> Error {
     Error::new(ErrorKind::Forbidden, message)
 }
@@ -140,34 +151,31 @@ fn forbidden(message: &str) -> Error {
 #[async_trait]
 impl Gate for AccessGate {
     async fn admit(&self, facts: &CertificateFacts, client: &Client) -> Result<Person> {
-        let row = store::certificate(&self.access.0.db, facts.serial).await?;
-        let row = row
-            .filter(|row| row.place == "bastion" && row.key_id == facts.key_id)
-            .ok_or_else(|| forbidden("this certificate is revoked, or nobody was given it here"))?;
+        let row = self.good(facts.serial).await?;
+        if row.key_id != facts.key_id {
+            return Err(forbidden("this certificate is not the one of its serial"));
+        }
         let actor = at_bastion(row.actor.clone(), facts.serial, client.address);
         let things = [("address", client.address.to_string()), ("client", client.version.clone())];
         let things: Vec<_> = things.iter().map(|(what, value)| (*what, value.as_str())).collect();
         actor.clone().acts(self.first_seen(&actor, &things)).await?;
-        let person = Person { id: row.actor.id.clone(), name: row.actor.name.clone() };
-        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
-        admitted.insert((person.id.clone(), facts.serial), row);
-        Ok(person)
+        Ok(Person { id: row.actor.id, name: row.actor.name })
     }
 
-    async fn target(&self, person: &Person, host: &str, port: u16) -> Result<Box<dyn Target>> {
+    async fn target(&self, person: &Person, serial: u64, host: &str, port: u16) -> Result<Reached> {
         let (machine, project) =
             machine_of(host).ok_or_else(|| Error::not_found("such machine in the inventory"))?;
         if port != PORT {
             return Err(forbidden("only port 22 of machines is reached through the bastion"));
         }
-        let allowed = {
-            let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
-            admitted
-                .iter()
-                .any(|((id, _), row)| *id == person.id && row.projects.iter().any(|p| p == project))
-        };
-        if !allowed {
+        let row = self.good(serial).await?;
+        if row.actor.id != person.id || !row.projects.iter().any(|one| one == project) {
             return Err(forbidden("this person's certificate is not for that project"));
+        }
+        // Watched before it is asked about: a role that is taken in between closes it.
+        let way = self.access.0.ways.open(&row.actor, project);
+        if !self.access.0.rights.may_log_in(&row.actor, project).await? {
+            return Err(forbidden("this person's roles do not permit SSH to that project any more"));
         }
         // By its name: an id would find it, too, and is not what its host certificate says.
         let there = self.access.0.platform.machine_get(project, machine).await?;
@@ -175,12 +183,13 @@ impl Gate for AccessGate {
             return Err(Error::not_found("such machine in the inventory"));
         }
         let stream = self.access.0.platform.machine_dial(project, machine, port).await?;
-        Ok(Box::new(Carrier::new(stream)))
+        let lost = way.lost();
+        Ok(Reached { target: Box::new(Carrier::new(stream, way)), lost })
     }
 
     async fn opened(&self, record: &SessionRecord) -> Result<()> {
         let parts = &self.access.0;
-        let actor = self.actor(record);
+        let actor = self.actor(record.serial, record.address).await?;
         let session = AccessSession {
             id: SshSessionId::generate(record.opened_at, &*parts.random).to_string(),
             person: record.person.id.clone(),
@@ -199,12 +208,12 @@ impl Gate for AccessGate {
         };
         let written = async {
             let mut tx = parts.db.write().await?;
-            store::session_insert(&mut tx, &self.bastion, &session).await?;
+            let project = project_of(&session.host);
+            store::session_insert(&mut tx, &self.bastion, &session, project).await?;
             let message = format!("{} opened an SSH session to {}", session.name, session.host);
             let data = serde_json::to_value(&session).map_err(Error::internal)?;
-            self.access
-                .event(&mut tx, "access.session_opened", format!("session/{}", session.id), message, data)
-                .await?;
+            let object = format!("session/{}", session.id);
+            self.access.event_of(&mut tx, project, "access.session_opened", object, message, data).await?;
             tx.commit().await.map_err(store_error)?;
             parts.events.ring();
             self.first_seen(&actor, &[("machine", &session.host)]).await
@@ -232,12 +241,14 @@ impl Gate for AccessGate {
                 session.name, session.host, session.sent, session.received
             );
             let data = serde_json::to_value(&session).map_err(Error::internal)?;
-            self.access
-                .event(&mut tx, "access.session_closed", format!("session/{}", session.id), message, data)
-                .await?;
+            let (project, object) = (project_of(&session.host), format!("session/{}", session.id));
+            self.access.event_of(&mut tx, project, "access.session_closed", object, message, data).await?;
             tx.commit().await.map_err(store_error)
         };
-        let written: Result<()> = self.actor(record).acts(written).await;
+        let written: Result<()> = match self.actor(record.serial, record.address).await {
+            Ok(actor) => actor.acts(written).await,
+            Err(error) => Err(error),
+        };
         match written {
             Ok(()) => parts.events.ring(),
             // The next start of this bastion closes it as lost.
@@ -268,7 +279,15 @@ impl Gate for AccessGate {
                 .await?;
             tx.commit().await.map_err(store_error)
         };
-        let written: Result<()> = written.await;
+        // Of somebody who was let in before, it is seen by the auditors of their organisation.
+        let actor = match (&refusal.person, refusal.serial) {
+            (Some(_), Some(serial)) => self.actor(serial, refusal.address).await,
+            _ => Ok(Actor::platform()),
+        };
+        let written: Result<()> = match actor {
+            Ok(actor) => actor.acts(written).await,
+            Err(error) => Err(error),
+        };
         match written {
             Ok(()) => self.access.0.events.ring(),
             Err(error) => {
@@ -287,11 +306,18 @@ struct Carrier {
     sender: PollSender<Bytes>,
     receiver: mpsc::Receiver<Bytes>,
     rest: Bytes,
+    /// Watched for as long as it is carried.
+    _way: Way,
 }
 
 impl Carrier {
-    fn new(stream: ByteStream) -> Self {
-        Self { sender: PollSender::new(stream.sender), receiver: stream.receiver, rest: Bytes::new() }
+    fn new(stream: ByteStream, way: Way) -> Self {
+        Self {
+            sender: PollSender::new(stream.sender),
+            receiver: stream.receiver,
+            rest: Bytes::new(),
+            _way: way,
+        }
     }
 }
 

@@ -12,6 +12,9 @@
 //! (`state`): there is no message that could be lost. Machines do not know revocations, and need not: their only way in is
 //! the bastion. For those that are reached otherwise there is a revocation list in OpenSSH's format (`krl`).
 //!
+//! A certificate names the projects that its owner's roles permitted when it was issued. Roles are taken and projects change hands
+//! afterwards: at every connection, and each second while one is open (`ways`), the platform is asked whether they permit it still.
+//!
 //! Each certificate, session, refusal and alert is an event of this service's log, written in the transaction of the change.
 //!
 //! This service knows machines only through the API client.
@@ -23,6 +26,7 @@ pub mod krl;
 pub mod model;
 mod state;
 pub mod store;
+mod ways;
 
 pub use gate::AccessGate;
-pub use state::{Access, AccessConfig};
+pub use state::{Access, AccessConfig, Rights};

@@ -1,10 +1,11 @@
-//! The service's parts, put together once at start, and its runner: revocations read each second.
+//! The service's parts, put together once at start, and its runner: each second revocations are read, and whoever is on a machine
+//! is asked about again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hafen_base::{Clock, Random, Result, Timestamp};
+use hafen_base::{Actor, Clock, Random, Result, Timestamp};
 use hafen_bastion::Revocations;
 use hafen_client::Client;
 use hafen_db::{Db, Location, store_error};
@@ -13,18 +14,30 @@ use hafen_work::{EventLog, Health, Next, Reconciler, Runner};
 use tokio::sync::watch;
 
 use crate::store;
+use crate::ways::Ways;
 
 /// What the service is given.
 pub struct AccessConfig {
     pub location: Location,
     /// The machines service.
     pub platform: Client,
+    pub rights: Arc<dyn Rights>,
     pub ca: Arc<SshCa>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub health: Health,
     /// Where people reach the bastion, as `host:port`.
     pub bastion_address: Option<String>,
+}
+
+/// Says what somebody may do who is not asking just now.
+#[async_trait]
+pub trait Rights: Send + Sync + 'static {
+    /// Whether they may log in to machines of this project now: by the roles they hold, while nobody revoked what they asked with.
+    ///
+    /// # Errors
+    /// When it cannot be told now.
+    async fn may_log_in(&self, actor: &Actor, project: &str) -> Result<bool>;
 }
 
 /// The service: cheap to clone.
@@ -34,6 +47,8 @@ pub struct Access(pub(crate) Arc<Parts>);
 pub(crate) struct Parts {
     pub db: Db,
     pub platform: Client,
+    pub rights: Arc<dyn Rights>,
+    pub ways: Ways,
     pub ca: Arc<SshCa>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -57,6 +72,8 @@ impl Access {
             events: EventLog::new("access", db.clone(), Arc::clone(&config.clock)),
             db,
             platform: config.platform,
+            rights: config.rights,
+            ways: Ways::default(),
             ca: config.ca,
             clock: config.clock,
             random: config.random,
@@ -116,6 +133,7 @@ impl Reconciler for RevocationReader {
 
     async fn pending(&self) -> Result<Vec<String>> {
         self.0.revocations_read().await?;
+        self.0.0.ways.close_lost(&*self.0.0.rights).await;
         Ok(Vec::new())
     }
 

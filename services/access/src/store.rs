@@ -1,9 +1,9 @@
 //! Queries of this service, and nothing else. Portable between SQLite and PostgreSQL: optional texts are empty, times are
 //! UTC microseconds, 0 for none; serials are decimal texts, as they are larger than what a column holds.
 
-use hafen_base::{Error, Result, Timestamp};
+use hafen_base::{Error, Permitted, Result, Timestamp};
 use hafen_client::wire::AccessSession;
-use hafen_db::{Db, Migration, Row, Tx, sqlx, store_error};
+use hafen_db::{Columns, Db, Migration, Own, Row, Tx, Visible, sqlx, store_error};
 use sqlx::Row as _;
 
 use crate::model::CertificateRow;
@@ -18,6 +18,13 @@ CREATE INDEX certificate_person ON certificate (person);
 CREATE INDEX certificate_revoked ON certificate (revoked_at);
 CREATE TABLE session (id TEXT PRIMARY KEY, bastion TEXT NOT NULL, person TEXT NOT NULL, name TEXT NOT NULL, serial TEXT NOT NULL, key_id TEXT NOT NULL, address TEXT NOT NULL, client TEXT NOT NULL, host TEXT NOT NULL, port BIGINT NOT NULL, opened_at BIGINT NOT NULL, ended_at BIGINT NOT NULL, end_reason TEXT NOT NULL, sent BIGINT NOT NULL, received BIGINT NOT NULL);
 CREATE TABLE seen (person TEXT NOT NULL, what TEXT NOT NULL, value TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (person, what, value));
+",
+    },
+    // Sessions of before are of no project: they are the platform's to see.
+    Migration {
+        name: "20261125_session_project",
+        sql: "ALTER TABLE session ADD COLUMN project TEXT NOT NULL DEFAULT '';
+CREATE INDEX session_project ON session (project, id);
 ",
     },
 ];
@@ -44,12 +51,18 @@ pub async fn certificate_insert(tx: &mut Tx, row: &CertificateRow, valid_before:
 }
 
 /// A certificate that is not revoked.
+pub async fn certificate_good(db: &Db, serial: u64) -> Result<Option<CertificateRow>> {
+    one(db, "SELECT row FROM certificate WHERE serial = $1 AND revoked_at = 0", serial).await
+}
+
+/// A certificate, revoked or not.
 pub async fn certificate(db: &Db, serial: u64) -> Result<Option<CertificateRow>> {
-    let row = sqlx::query("SELECT row FROM certificate WHERE serial = $1 AND revoked_at = 0")
-        .bind(serial.to_string())
-        .fetch_optional(db.reader())
-        .await
-        .map_err(store_error)?;
+    one(db, "SELECT row FROM certificate WHERE serial = $1", serial).await
+}
+
+async fn one(db: &Db, sql: &'static str, serial: u64) -> Result<Option<CertificateRow>> {
+    let row =
+        sqlx::query(sql).bind(serial.to_string()).fetch_optional(db.reader()).await.map_err(store_error)?;
     row.map(|row| serde_json::from_str(&text(&row, "row")?).map_err(Error::internal)).transpose()
 }
 
@@ -96,10 +109,15 @@ pub async fn certificates_forget(tx: &mut Tx, before: Timestamp) -> Result<()> {
     Ok(())
 }
 
-pub async fn session_insert(tx: &mut Tx, bastion: &str, session: &AccessSession) -> Result<()> {
+pub async fn session_insert(
+    tx: &mut Tx,
+    bastion: &str,
+    session: &AccessSession,
+    project: &str,
+) -> Result<()> {
     sqlx::query(
         "INSERT INTO session (id, bastion, person, name, serial, key_id, address, client, host, port, opened_at, ended_at, \
-         end_reason, sent, received) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, '', 0, 0)",
+         end_reason, sent, received, project) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, '', 0, 0, $12)",
     )
     .bind(&session.id)
     .bind(bastion)
@@ -112,6 +130,7 @@ pub async fn session_insert(tx: &mut Tx, bastion: &str, session: &AccessSession)
     .bind(&session.host)
     .bind(i64::from(session.port))
     .bind(session.opened_at.micros())
+    .bind(project)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
@@ -144,14 +163,21 @@ pub async fn sessions_lost(tx: &mut Tx, bastion: &str, now: Timestamp) -> Result
     Ok(done.rows_affected())
 }
 
-/// Sessions with an id below this one, newest first; `below` empty for the newest.
-pub async fn session_list(db: &Db, below: &str, limit: u32) -> Result<Vec<AccessSession>> {
-    let rows = sqlx::query("SELECT * FROM session WHERE $1 = '' OR id < $1 ORDER BY id DESC LIMIT $2")
-        .bind(below)
-        .bind(i64::from(limit))
-        .fetch_all(db.reader())
-        .await
-        .map_err(store_error)?;
+/// Sessions that may be seen with an id below this one, newest first; `below` empty for the newest.
+pub async fn session_list(
+    db: &Db,
+    permitted: &Permitted,
+    below: &str,
+    limit: u32,
+) -> Result<Vec<AccessSession>> {
+    let columns = Columns { project: "project", at: Some("opened_at"), organisation: Own::Nowhere };
+    let visible = Visible::new(permitted, columns, 3);
+    let sql = format!(
+        "SELECT * FROM session WHERE ($1 = '' OR id < $1) AND {} ORDER BY id DESC LIMIT $2",
+        visible.condition()
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(below.to_owned()).bind(i64::from(limit));
+    let rows = visible.bind(query).fetch_all(db.reader()).await.map_err(store_error)?;
     rows.iter()
         .map(|row| {
             let ended_at = number(row, "ended_at")?;

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use hafen_base::{Actor, ActorKind, Error, ErrorKind, Result, Timestamp};
+use hafen_base::{Actor, ActorKind, Error, ErrorKind, OrganisationId, Result, Timestamp};
+use hafen_client::wire::CustomRole;
 use serde_json::json;
 
 use crate::Identity;
 use crate::model::caller::{Caller, Presented};
 use crate::model::role::{OWNER, Owner, Scope};
 use crate::model::secret::{Hash, Kind, recognise};
+use crate::standing::Holdings;
 use crate::store::credential::{self, CredentialRow};
 use crate::store::{membership, person, project, service_account};
 
@@ -30,8 +32,46 @@ pub struct Cache {
     generation: AtomicU64,
     entries: RwLock<HashMap<Hash, Arc<Entry>>>,
     owners: RwLock<HashMap<String, Owned>>,
+    pub(crate) holdings: Kept<Holdings>,
+    pub(crate) roles: Kept<Vec<CustomRole>>,
     /// Uses that wait to be written: credential to when.
     uses: Mutex<HashMap<String, Timestamp>>,
+}
+
+/// What was read of organisations: as of which generation, when, and what.
+pub struct Kept<T>(RwLock<HashMap<OrganisationId, (u64, Timestamp, Arc<T>)>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<T> Kept<T> {
+    /// What is known, if that is good still; else what `read` gives.
+    pub async fn get(
+        &self,
+        cache: &Cache,
+        organisation: OrganisationId,
+        now: Timestamp,
+        read: impl Future<Output = Result<T>>,
+    ) -> Result<Arc<T>> {
+        let generation = cache.generation();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&organisation).cloned();
+        if let Some((at, loaded, found)) = known
+            && at == generation
+            && now.since(loaded) < FRESH
+        {
+            return Ok(found);
+        }
+        let found = Arc::new(read.await?);
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST {
+            all.clear();
+        }
+        all.insert(organisation, (generation, now, Arc::clone(&found)));
+        Ok(found)
+    }
 }
 
 /// Who owns a project: as of which generation, read when, and what was found.
@@ -116,7 +156,7 @@ impl Identity {
         }
     }
 
-    fn local_operator(&self, uid: u32) -> Caller {
+    pub(crate) fn local_operator(&self, uid: u32) -> Caller {
         let now = self.0.now();
         Caller {
             actor: Actor {
@@ -194,10 +234,8 @@ impl Identity {
         let Some((kind, name)) = self.subject(&row).await? else { return Ok(Err(Some(row))) };
         let session = row.kind == Kind::Session;
         let memberships = membership::of(db, &row.subject).await?;
-        let platform = row.organisation == self.0.default
-            && row.scopes.is_none()
-            && row.projects.is_none()
-            && memberships.contains(&(Scope::Organisation(self.0.default), OWNER.into()));
+        let unlimited = row.scopes.is_none() && row.projects.is_none();
+        let platform = unlimited && self.owns_the_platform(row.organisation, &memberships);
         let caller = Caller {
             actor: Actor {
                 kind,
@@ -218,6 +256,16 @@ impl Identity {
         };
         let used = AtomicI64::new(row.last_used_at.map_or(0, Timestamp::micros));
         Ok(Ok(Entry { generation, loaded_at: now, row, caller, used }))
+    }
+
+    pub(crate) fn owns_the_platform(
+        &self,
+        organisation: OrganisationId,
+        memberships: &[(Scope, String)],
+    ) -> bool {
+        let owner =
+            |(scope, role): &(Scope, String)| *scope == Scope::Organisation(self.0.default) && role == OWNER;
+        organisation == self.0.default && memberships.iter().any(owner)
     }
 
     /// Kind and name of whom a credential belongs to; `None` when that is gone or suspended.

@@ -28,13 +28,15 @@ mod fetch;
 pub mod model;
 mod oidc;
 mod reconcile;
+mod standing;
 mod state;
 pub mod store;
 
 pub use api::OPEN;
 pub use app::Origin;
 pub use fetch::{Fetch, Network};
-pub use model::caller::{Caller, Presented};
+pub use model::caller::{Caller, Held, Presented};
 pub use model::password::Cost;
 pub use model::role::{Owner, Scope};
+pub use standing::{Found, Holdings};
 pub use state::{Identity, IdentityConfig};

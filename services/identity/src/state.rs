@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hafen_base::{Clock, Error, OrganisationId, Random, Result, Timestamp};
+use hafen_client::Client;
 use hafen_client::wire::{Organisation, SignInPolicy};
 use hafen_db::{Db, Location, Tx, store_error};
 use hafen_seal::MasterKey;
@@ -33,6 +34,8 @@ pub struct IdentityConfig {
     pub local_operator: Option<u32>,
     /// `Network`, to reach external OpenID providers that owners configure.
     pub fetch: Arc<dyn Fetch>,
+    /// The machines service, which is asked whether a project exists before its name is given to somebody else.
+    pub machines: Option<Client>,
 }
 
 /// The service: cheap to clone, shared by handlers and reconcilers.
@@ -59,6 +62,7 @@ pub(crate) struct Parts {
     pub webauthn: Option<Webauthn>,
     pub local_operator: Option<u32>,
     pub fetch: Arc<dyn Fetch>,
+    pub machines: Option<Client>,
     running: Mutex<bool>,
 }
 
@@ -95,6 +99,7 @@ impl Identity {
             public_url,
             local_operator: config.local_operator,
             fetch: config.fetch,
+            machines: config.machines,
             running: Mutex::new(false),
         }));
         identity.keys_rotate().await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hafen_base::{Actor, Error, Page, PageLimit, Result, Timestamp};
+use hafen_base::{Actor, Error, Page, PageLimit, Permitted, Result, Timestamp};
 use hafen_client::wire::{LedgerEntry, LedgerShard, LedgerShardCreate};
 use hafen_db::store_error;
 use hafen_tlog::{ProofFile, inclusion_proof};
@@ -37,6 +37,16 @@ fn wire(row: EntryRow) -> Result<LedgerEntry> {
         what: serde_json::from_str(&row.personal.what).ok(),
         record: row.record,
     })
+}
+
+/// As the list of entries decides.
+fn is_visible(permitted: &Permitted, entry: &LedgerEntry) -> bool {
+    match permitted {
+        Permitted::Only(sight) if entry.project.is_empty() => {
+            sight.organisation.as_ref().is_some_and(|id| *id == entry.organisation)
+        }
+        _ => permitted.had(&entry.project, entry.at),
+    }
 }
 
 impl Ledger {
@@ -77,15 +87,22 @@ impl Ledger {
         Ok(Page { items, next_page: page.next_page })
     }
 
-    pub(crate) async fn entry(&self, shard: &str, position: i64) -> Result<LedgerEntry> {
+    /// One that may not be seen is not there.
+    pub(crate) async fn entry(
+        &self,
+        permitted: &Permitted,
+        shard: &str,
+        position: i64,
+    ) -> Result<LedgerEntry> {
         let row = self.shard(shard).await?;
-        let found = entry::get(self.0.db.reader(), row.id, position).await?;
-        wire(found.ok_or_else(|| Error::not_found(format!("entry {position} in shard {shard}")))?)
+        let found = entry::get(self.0.db.reader(), row.id, position).await?.map(wire).transpose()?;
+        let found = found.filter(|entry| is_visible(permitted, entry));
+        found.ok_or_else(|| Error::not_found(format!("entry {position} in shard {shard}")))
     }
 
     /// The proof of an entry against the last checkpoint.
-    pub(crate) async fn proof(&self, shard: &str, position: i64) -> Result<ProofFile> {
-        let entry = self.entry(shard, position).await?;
+    pub(crate) async fn proof(&self, permitted: &Permitted, shard: &str, position: i64) -> Result<ProofFile> {
+        let entry = self.entry(permitted, shard, position).await?;
         let row = self.shard(shard).await?;
         let (checkpoint, note) = self.checkpoint_note(&row).await?;
         let index = unsigned(position);

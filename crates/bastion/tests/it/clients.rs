@@ -139,6 +139,32 @@ fn a_revocation_ends_what_is_open() {
     assert_eq!(rig.refusals()[0], "revoked");
 }
 
+/// A right that is lost ends the connections that go by it; others of the same client go on.
+#[test]
+fn a_right_that_is_lost_ends_what_goes_by_it() {
+    let mut rig = Rig::start();
+    rig.machine(MACHINE);
+    let session = || {
+        let mut command = rig.command("ssh", &[MACHINE, "echo there; sleep 60"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut first = session();
+    until("it is open", || (rig.gate.seen.lock().unwrap().open.len() == 1).then_some(()));
+    let right = std::mem::take(&mut *rig.gate.lost.lock().unwrap());
+    let mut second = session();
+    until("both are open", || (rig.gate.seen.lock().unwrap().open.len() == 2).then_some(()));
+    right.cancel();
+    let lost = Instant::now();
+    while first.try_wait().unwrap().is_none() {
+        assert!(lost.elapsed() < Duration::from_secs(5), "it goes on");
+        pause();
+    }
+    assert_eq!(rig.over(1)[0].ended.unwrap().1, EndReason::Revoked);
+    assert!(second.try_wait().unwrap().is_none());
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
+
 /// A client that does not read, on a machine that does not stop: its session still ends.
 #[test]
 fn a_revocation_ends_a_session_that_is_stuck() {

@@ -15,12 +15,13 @@ use hafen_bastion::ssh_key::certificate::{Builder, CertType};
 use hafen_bastion::ssh_key::private::Ed25519Keypair;
 use hafen_bastion::ssh_key::{Certificate, LineEnding, PrivateKey};
 use hafen_bastion::{
-    Bastion, BastionConfig, CertificateFacts, Client, Gate, Limits, Person, Refusal, Revocations,
-    SessionRecord, Target,
+    Bastion, BastionConfig, CertificateFacts, Client, Gate, Limits, Person, Reached, Refusal, Revocations,
+    SessionRecord,
 };
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The user of the machine that plays it.
 pub const USER: &str = "hafen-ssh-test";
@@ -37,6 +38,8 @@ pub struct TestGate {
     pub inventory: Mutex<HashMap<String, SocketAddr>>,
     pub seen: Mutex<Seen>,
     pub revoked: watch::Sender<Arc<Revocations>>,
+    /// Of connections from now on.
+    pub lost: Mutex<CancellationToken>,
 }
 
 #[async_trait]
@@ -45,14 +48,14 @@ impl Gate for TestGate {
         Ok(Person { id: format!("p-{}", facts.user), name: facts.user.clone() })
     }
 
-    async fn target(&self, _person: &Person, host: &str, port: u16) -> Result<Box<dyn Target>> {
+    async fn target(&self, _person: &Person, _serial: u64, host: &str, port: u16) -> Result<Reached> {
         let address = self.inventory.lock().unwrap().get(host).copied();
         let address = address.filter(|_| port == 22).ok_or_else(|| Error::not_found("such machine"))?;
         let stream = TcpStream::connect(address)
             .await
             .map_err(|error| Error::unavailable("the machine does not answer").with_cause(error))?;
         stream.set_nodelay(true).unwrap();
-        Ok(Box::new(stream))
+        Ok(Reached { target: Box::new(stream), lost: self.lost.lock().unwrap().clone() })
     }
 
     async fn opened(&self, record: &SessionRecord) -> Result<()> {
@@ -190,6 +193,7 @@ impl Rig {
             inventory: Mutex::default(),
             seen: Mutex::default(),
             revoked: watch::Sender::new(Arc::default()),
+            lost: Mutex::default(),
         });
         let host = Wish {
             authority: HOST_CA,

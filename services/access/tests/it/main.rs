@@ -1,14 +1,18 @@
 //! The service through its router, and its store on both databases.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
-use hafen_access::{Access, AccessConfig, AccessGate};
-use hafen_base::{Actor, ActorKind, Result, SeededRandom, SteppedClock};
+use hafen_access::{Access, AccessConfig, AccessGate, Rights};
+use hafen_base::{
+    Actor, ActorKind, ErrorKind, Permitted, Projects, Result, SeededRandom, Sight, SteppedClock,
+};
 use hafen_bastion::{
     CertificateFacts, Client as SshClient, EndReason, Gate as _, Person, Refusal, SessionRecord,
 };
@@ -22,7 +26,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-/// A machines service with one project.
+/// A machines service with two projects.
 struct Inventory;
 
 #[async_trait]
@@ -30,8 +34,11 @@ impl Transport for Inventory {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>> {
         let answer = if request.uri().path() == "/api/v1/projects" {
             let amounts = json!({ "machines": 1, "cpus": 1, "memory": 1, "disk": 1 });
-            json!({ "items": [{ "name": "hello", "quota": amounts, "usage": amounts, "generation": 1,
-                                "created_at": "2026-01-01T00:00:00Z" }], "next_page": null })
+            let project = |name: &str| {
+                json!({ "name": name, "quota": amounts, "usage": amounts, "generation": 1,
+                        "created_at": "2026-01-01T00:00:00Z" })
+            };
+            json!({ "items": [project("hello"), project("other")], "next_page": null })
         } else {
             json!(null)
         };
@@ -43,8 +50,22 @@ impl Transport for Inventory {
     }
 }
 
+/// Says who may log in, as the policy would.
+#[derive(Default)]
+struct Roles {
+    taken: AtomicBool,
+}
+
+#[async_trait]
+impl Rights for Roles {
+    async fn may_log_in(&self, actor: &Actor, project: &str) -> Result<bool> {
+        Ok(actor.id == "u-alice" && project == "hello" && !self.taken.load(Ordering::SeqCst))
+    }
+}
+
 struct Service {
     access: Access,
+    roles: Arc<Roles>,
     clock: SteppedClock,
     public_key: String,
     _db: TestDb,
@@ -53,7 +74,9 @@ struct Service {
 async fn service(db: TestDb) -> Service {
     let random = Arc::new(SeededRandom::new(11));
     let clock = SteppedClock::new();
+    let roles = Arc::new(Roles::default());
     let access = Access::open(AccessConfig {
+        rights: Arc::clone(&roles) as Arc<dyn Rights>,
         location: db.location.clone(),
         platform: Client::new(Arc::new(Inventory), Token::new("t")),
         ca: Arc::new(SshCa::in_memory(&*random)),
@@ -64,7 +87,16 @@ async fn service(db: TestDb) -> Service {
     })
     .await
     .unwrap();
-    Service { access, clock, public_key: HostKey::generate(&*random).unwrap().public_key, _db: db }
+    Service { access, roles, clock, public_key: HostKey::generate(&*random).unwrap().public_key, _db: db }
+}
+
+fn only(projects: &[&str], organisation: Option<&str>) -> Permitted {
+    let names: BTreeSet<String> = projects.iter().map(|name| (*name).to_owned()).collect();
+    Permitted::Only(Sight {
+        organisation: organisation.map(str::to_owned),
+        projects: Projects::These(Arc::new(names)),
+        ..Sight::default()
+    })
 }
 
 fn alice() -> Actor {
@@ -72,6 +104,7 @@ fn alice() -> Actor {
         kind: ActorKind::Person,
         id: "u-alice".into(),
         name: "Alice".into(),
+        organisation: "org-a".into(),
         address: Some("192.0.2.7".into()),
         ..Actor::platform()
     }
@@ -79,9 +112,20 @@ fn alice() -> Actor {
 
 impl Service {
     async fn call(&self, actor: Actor, method: &str, path: &str, body: Value) -> (u16, Value) {
+        self.call_as(Permitted::Everything, actor, method, path, body).await
+    }
+
+    async fn call_as(
+        &self,
+        permitted: Permitted,
+        actor: Actor,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> (u16, Value) {
         let (router, _) = self.access.router().split_for_parts();
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-        let request = request.body(Body::from(body.to_string())).unwrap();
+        let request = request.extension(permitted).body(Body::from(body.to_string())).unwrap();
         let answer = actor.acts(router.oneshot(request)).await.unwrap();
         let status = answer.status().as_u16();
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
@@ -90,7 +134,8 @@ impl Service {
 
     async fn grant(&self) -> Value {
         let body = json!({ "public_key": self.public_key });
-        let (status, grant) = self.call(alice(), "POST", "/api/v1/access/grants", body).await;
+        let path = "/api/v1/access/grants";
+        let (status, grant) = self.call_as(only(&["hello"], None), alice(), "POST", path, body).await;
         assert_eq!(status, 201, "{grant}");
         grant
     }
@@ -140,6 +185,12 @@ async fn a_grant_is_two_certificates() {
             .iter()
             .all(|event| event["kind"] == "access.certificate_issued" && event["actor"]["id"] == "u-alice")
     );
+    let body = json!({ "public_key": service.public_key });
+    let path = "/api/v1/access/grants";
+    let (status, told) = service.call_as(Permitted::nothing(), alice(), "POST", path, body.clone()).await;
+    assert_eq!(status, 409, "{told}");
+    let (_, grant) = service.call(alice(), "POST", path, body).await;
+    assert_eq!(grant["machine"]["principals"], json!(["project-hello", "project-other"]));
     for (body, word) in [
         (json!({ "public_key": "ssh-rsa AAAA" }), "ssh-ed25519"),
         (json!({ "public_key": "x", "ttl": 3601 }), "3600"),
@@ -147,6 +198,7 @@ async fn a_grant_is_two_certificates() {
     ] {
         let (router, _) = service.access.router().split_for_parts();
         let request = Request::post("/api/v1/access/grants").header("content-type", "application/json");
+        let request = request.extension(Permitted::Everything);
         let answer = router.oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 400, "{word}");
     }
@@ -167,8 +219,16 @@ async fn sessions_and_revocations_on_both_databases() {
         }
         // Names that are none, another project, another port.
         for (host, port) in [("web-1.other.hafen", 22), ("127.0.0.1", 22), ("web-1.hello.hafen", 80)] {
-            assert!(gate.target(&person, host, port).await.is_err(), "{host}");
+            assert!(gate.target(&person, facts(&grant).serial, host, port).await.is_err(), "{host}");
         }
+        // A role that is taken opens nothing any more; while it is held, the machine is asked for, which is not there.
+        let serial = facts(&grant).serial;
+        let held = gate.target(&person, serial, "web-1.hello.hafen", 22).await.err().unwrap();
+        assert_ne!(held.kind(), ErrorKind::Forbidden, "{name}: {held}");
+        service.roles.taken.store(true, Ordering::SeqCst);
+        let lost = gate.target(&person, serial, "web-1.hello.hafen", 22).await.err().unwrap();
+        assert_eq!(lost.kind(), ErrorKind::Forbidden, "{name}: {lost}");
+        service.roles.taken.store(false, Ordering::SeqCst);
         let mut record = SessionRecord {
             number: 1,
             person,
@@ -195,6 +255,29 @@ async fn sessions_and_revocations_on_both_databases() {
             (&json!("idle"), &json!(10)),
             "{name}: {session}"
         );
+
+        // Sessions and events are seen by whom the project or the organisation permits, and by nobody else.
+        for (permitted, sessions, events) in [
+            (only(&["hello"], None), 1, 2),
+            (only(&["other"], None), 0, 0),
+            (only(&["hello"], Some("org-a")), 1, 7),
+            (only(&[], Some("org-b")), 0, 0),
+            (Permitted::nothing(), 0, 0),
+        ] {
+            for (path, expected) in [("sessions", sessions), ("events", events)] {
+                let path = format!("/api/v1/access/{path}?limit=1000");
+                let (_, list) = service.call_as(permitted.clone(), alice(), "GET", &path, Value::Null).await;
+                assert_eq!(
+                    list["items"].as_array().unwrap().len(),
+                    expected,
+                    "{name} {path} {permitted:?}: {list}"
+                );
+            }
+        }
+        // A page of alerts is full of them, however much else there is.
+        let path = "/api/v1/access/alerts?limit=2";
+        let (_, alerts) = service.call(alice(), "GET", path, Value::Null).await;
+        assert_eq!(alerts["items"].as_array().unwrap().len(), 2, "{name}: {alerts}");
 
         // A bastion that died leaves a session open; its next start closes it, another's does not.
         let opened_at = hafen_base::Clock::now(&service.clock);

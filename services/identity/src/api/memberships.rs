@@ -1,5 +1,6 @@
 //! Who holds which role where, and the roles of an organisation.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use hafen_base::{PageLimit, PageToken};
@@ -13,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::{Asks, OfQuery, list};
 use crate::Identity;
+use crate::model::caller::Held;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -115,6 +117,9 @@ async fn role_list(
 }
 
 /// Make or change a role of the organisation. For owners.
+///
+/// Its permissions are actions of the policy (`machine.read`), all of a kind (`machine.*`) or a group (`read`). It grants nothing that
+/// its maker does not hold.
 #[utoipa::path(put, path = "/api/v1/roles/{role}", tag = "identity", operation_id = "role_put",
     params(("role" = String, Path), OfQuery), request_body = CustomRolePut,
     responses(
@@ -126,9 +131,11 @@ async fn role_put(
     Asks(caller): Asks,
     Path(key): Path<String>,
     Query(query): Query<OfQuery>,
+    held: Option<Extension<Held>>,
     Json(body): Json<CustomRolePut>,
 ) -> ApiResult<impl IntoResponse> {
-    let role = identity.role_put(&caller, query.organisation.as_deref(), &key, body).await?;
+    let held = held.map(|Extension(held)| held);
+    let role = identity.role_put(&caller, query.organisation.as_deref(), &key, body, held.as_ref()).await?;
     Ok(Tagged(role.generation, Json(role)))
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{check_title, check_words};
 use crate::Identity;
-use crate::model::caller::Caller;
+use crate::model::caller::{Caller, Held};
 use crate::model::role::{BUILT_IN, OWNER, Scope, may_grant};
 use crate::store::{membership, person, project, service_account, team};
 
@@ -178,6 +178,7 @@ impl Identity {
         of: Option<&str>,
         name: &str,
         body: CustomRolePut,
+        held: Option<&Held>,
     ) -> Result<CustomRole> {
         let organisation = self.tenant(caller, of).await?;
         check_label("role", name).map_err(|message| Error::invalid_field("", message))?;
@@ -186,8 +187,9 @@ impl Identity {
                 .with_code("name_taken"));
         }
         Self::must_own(caller, organisation)?;
-        let permissions = check_words("/permissions", Some(body.permissions), 200)?.unwrap_or_default();
         let title = check_title("/title", body.title.as_deref().unwrap_or(name), 1)?;
+        let permissions = check_words("/permissions", Some(body.permissions), 200)?.unwrap_or_default();
+        check_actions(&permissions, held)?;
         let mut tx = self.0.db.write().await?;
         let before = membership::role_find(&mut *tx, organisation, name).await?;
         let role = CustomRole {
@@ -215,18 +217,33 @@ impl Identity {
         self.0.commit_rights(tx).await
     }
 
-    /// The permissions of an organisation's own role, for the policy.
-    ///
-    /// # Errors
-    /// As the database's.
-    pub async fn custom_role(&self, organisation: OrganisationId, name: &str) -> Result<Option<CustomRole>> {
-        membership::role_find(self.0.db.reader(), organisation, name).await
-    }
-
     fn must_own(caller: &Caller, organisation: OrganisationId) -> Result<()> {
         if Self::granting_roles(caller, organisation, &Scope::Organisation(organisation)).contains(&OWNER) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Forbidden, "only an owner of the organisation may do this"))
     }
+}
+
+/// The words of a role cover actions there are, and none that its maker does not hold.
+fn check_actions(words: &[String], held: Option<&Held>) -> Result<()> {
+    let unknown = hafen_policy::unknown(words);
+    if !unknown.is_empty() {
+        let message = format!(
+            "no action of the policy is meant by {}; an action is named as `machine.read`, all of a kind as `machine.*`, a group as \
+             `read`; see GET /api/v1/policy/actions",
+            unknown.join(", ")
+        );
+        return Err(Error::invalid_field("/permissions", message));
+    }
+    let holds = |name: &str| held.is_some_and(|held| held.0.contains(&name));
+    let above: Vec<&str> =
+        hafen_policy::covered(words).map(|action| action.name).filter(|name| !holds(name)).collect();
+    if above.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Forbidden,
+        format!("a role cannot grant what you do not hold yourself: {}", above.join(", ")),
+    ))
 }

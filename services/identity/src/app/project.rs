@@ -1,6 +1,6 @@
 //! Who owns which project. The projects themselves are the machines service's.
 
-use hafen_base::{Error, Page, PageLimit, Result, check_label};
+use hafen_base::{Error, ErrorKind, Page, PageLimit, Result, check_label};
 use hafen_client::wire::{ProjectOwner, ProjectOwnerPut};
 use serde_json::json;
 
@@ -46,9 +46,12 @@ impl Identity {
         caller.must_administer()?;
         let before = project::find(&mut *tx, name).await?;
         if before.as_ref().is_some_and(|before| before.organisation != organisation) {
-            // The names of projects are the platform's: that one is taken can be noticed, by whom cannot.
-            return Err(Error::conflict(format!("the project name {name:?} is taken; take another"))
-                .with_code("name_taken"));
+            return Err(taken(name));
+        }
+        // A project that nobody wrote down an owner for is the default organisation's; its name cannot be taken from under it.
+        let foreign = organisation != self.0.default && !caller.platform;
+        if before.is_none() && foreign && self.project_exists(name).await? {
+            return Err(taken(name));
         }
         let owner = ProjectOwner {
             project: name.to_owned(),
@@ -76,10 +79,30 @@ impl Identity {
         let mut tx = self.0.db.write().await?;
         project::get(&mut *tx, organisation, name).await?;
         caller.must_administer()?;
-        project::delete(&mut tx, name).await?;
+        if self.project_exists(name).await? {
+            return Err(Error::conflict(format!(
+                "project {name} is still there: destroy what it holds and delete it first"
+            )));
+        }
+        project::delete(&mut tx, name, self.0.now()).await?;
         self.0
             .record(&mut tx, "project.disowned", format!("project/{name}"), name.to_owned(), json!({}))
             .await?;
         self.0.commit_rights(tx).await
     }
+
+    /// Whether the machines service has it, where there is one.
+    async fn project_exists(&self, name: &str) -> Result<bool> {
+        let Some(machines) = &self.0.machines else { return Ok(false) };
+        match machines.project_get(name).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The names of projects are the platform's: that one is taken can be noticed, by whom cannot.
+fn taken(name: &str) -> Error {
+    Error::conflict(format!("the project name {name:?} is taken; take another")).with_code("name_taken")
 }

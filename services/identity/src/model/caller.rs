@@ -20,6 +20,11 @@ pub struct Limits {
     pub projects: Option<Vec<String>>,
 }
 
+/// The actions that a caller holds at its organisation by role and scope, as the policy says: the gate puts them beside a
+/// request that makes a role.
+#[derive(Debug, Clone)]
+pub struct Held(pub Vec<&'static str>);
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {

@@ -78,6 +78,11 @@ CREATE TABLE identity_provider (id TEXT PRIMARY KEY, organisation TEXT NOT NULL,
 CREATE TABLE external_identity (provider TEXT NOT NULL, subject TEXT NOT NULL, person TEXT NOT NULL, created_at BIGINT NOT NULL, PRIMARY KEY (provider, subject));
 ",
     },
+    Migration {
+        name: "20261125_project_given_up",
+        sql: "CREATE TABLE project_given_up (name TEXT PRIMARY KEY, at BIGINT NOT NULL);
+",
+    },
 ];
 
 pub fn text(row: &Row, column: &str) -> Result<String> {

@@ -89,13 +89,25 @@ async fn resources_are_made_shown_changed_and_deleted() {
             "{name}"
         );
 
-        let role = json!({ "title": "Release captain", "permissions": ["delivery.release", "machine.read"] });
+        let role = json!({ "title": "Release captain", "permissions": ["stack.apply", "machine.*"] });
         world.send("PUT", "/roles/captain", token, Some(role.clone())).await.is(200);
         assert_eq!(
             world.send("PUT", "/roles/owner", token, Some(role)).await.code(),
             "409 name_taken",
             "{name}"
         );
+        for (words, code) in [
+            (&["machine.read", "machine.explode", "x"][..], "400 invalid"),
+            (&["image.gc"], "403 forbidden"),
+            (&["own"], "403 forbidden"),
+        ] {
+            let answer =
+                world.send("PUT", "/roles/captain", token, Some(json!({ "permissions": words }))).await;
+            assert_eq!(answer.code(), code, "{name} {words:?}");
+            let told = answer.body["detail"].as_str().unwrap();
+            let named = if code.starts_with("400") { "machine.explode, x;" } else { "image.gc" };
+            assert!(told.contains(named), "{name}: {told}");
+        }
         let give =
             |role: &str, scope: &Value| json!({ "subject": robot["id"], "scope": scope, "role": role });
         assert_eq!(
@@ -143,7 +155,10 @@ async fn tenants_see_nothing_of_each_other() {
                 .as_str()
                 .unwrap()
                 .to_owned();
-        world.send("PUT", "/roles/captain", a, Some(json!({ "permissions": ["x"] }))).await.is(200);
+        world
+            .send("PUT", "/roles/captain", a, Some(json!({ "permissions": ["machine.read"] })))
+            .await
+            .is(200);
         let held = json!({ "subject": robot, "scope": team, "role": "viewer" });
         let held = world.post("/memberships", a, held).await.is(201)["id"].as_str().unwrap().to_owned();
         let invited = world.post("/invitations", a, json!({ "scope": team, "role": "viewer" })).await.is(201);
@@ -255,7 +270,7 @@ async fn nobody_gives_more_than_they_have() {
         let developer = world.person(&owner, "developer", "dora@example.org").await;
         let give = |subject: &str, role: &str| json!({ "subject": subject, "scope": owner.organisation, "role": role });
         world
-            .send("PUT", "/roles/captain", &owner.token, Some(json!({ "permissions": ["x"] })))
+            .send("PUT", "/roles/captain", &owner.token, Some(json!({ "permissions": ["machine.read"] })))
             .await
             .is(200);
         let table: Vec<(&str, &str, &str, Value, u16)> = vec![
@@ -270,7 +285,7 @@ async fn nobody_gives_more_than_they_have() {
                 json!({ "scope": owner.organisation, "role": "owner" }),
                 403,
             ),
-            ("maintainer", "PUT", "/roles/mine", json!({ "permissions": ["x"] }), 403),
+            ("maintainer", "PUT", "/roles/mine", json!({ "permissions": ["machine.read"] }), 403),
             ("maintainer", "POST", "/organisations", json!({ "name": "mine" }), 403),
             ("developer", "POST", "/memberships", give(&developer.id, "maintainer"), 403),
             ("developer", "POST", "/teams", json!({ "name": "mine" }), 403),
@@ -370,7 +385,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
             json!({ "scope": owner.organisation, "role": "viewer", "login": "a b" }),
             400,
         ),
-        ("PUT", "/roles/Bad", json!({ "permissions": ["x"] }), 400),
+        ("PUT", "/roles/Bad", json!({ "permissions": ["machine.read"] }), 400),
         ("GET", "/teams?limit=0", Value::Null, 400),
         ("GET", "/teams?page=%25", Value::Null, 400),
         ("GET", "/people/u-nonsense", Value::Null, 404),

@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use hafen_base::{Error, PageLimit, PageToken, Result, Timestamp};
+use hafen_base::{Error, PageLimit, PageToken, Permitted, Result, Timestamp};
 use hafen_client::wire::{LedgerEntry, List, Problem};
-use hafen_http::{ApiResult, Json, Path, Query};
+use hafen_http::{ApiResult, Json, Path, Query, Sees};
 use http::header;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -68,7 +68,7 @@ fn place(page: Option<&str>) -> Result<Option<(i64, i64)>> {
 }
 
 impl EntryQuery {
-    async fn filter(self, ledger: &Ledger) -> Result<(Filter, PageLimit)> {
+    async fn filter(self, ledger: &Ledger, permitted: Permitted) -> Result<(Filter, PageLimit)> {
         let db = ledger.0.db.reader();
         for (name, text, most) in [
             ("actor", &self.actor, 255),
@@ -94,7 +94,7 @@ impl EntryQuery {
                 Some(_) => return Err(Error::invalid_field("/order", "order is `oldest` or `newest`")),
             },
             after: place(self.page.as_deref())?,
-            ..Filter::default()
+            ..Filter::all(permitted)
         };
         if let Some(until) = filter.until {
             ledger.seal(until).await?;
@@ -115,6 +115,8 @@ impl EntryQuery {
 
 /// List what happened, in the order it was written down.
 ///
+/// An auditor of an organisation sees what was done in its projects, and by its people elsewhere; an auditor of a project that
+/// project's entries; owners of the platform see all.
 /// A window of time that is over never changes, but for what is erased.
 #[utoipa::path(get, path = "/api/v1/ledger/entries", tag = "ledger", operation_id = "ledger_entry_list", params(EntryQuery),
     responses(
@@ -123,9 +125,10 @@ impl EntryQuery {
     ))]
 pub async fn list(
     State(ledger): State<Ledger>,
+    Sees(permitted): Sees,
     Query(query): Query<EntryQuery>,
 ) -> ApiResult<Json<List<LedgerEntry>>> {
-    let (filter, limit) = query.filter(&ledger).await?;
+    let (filter, limit) = query.filter(&ledger, permitted).await?;
     let page = ledger.entries(&filter, limit).await?;
     Ok(Json(List { items: page.items, next_page: page.next_page }))
 }
@@ -139,9 +142,10 @@ pub async fn list(
     ))]
 pub async fn get(
     State(ledger): State<Ledger>,
+    Sees(permitted): Sees,
     Path((shard, position)): Path<(String, i64)>,
 ) -> ApiResult<Json<LedgerEntry>> {
-    Ok(Json(ledger.entry(&shard, position).await?))
+    Ok(Json(ledger.entry(&permitted, &shard, position).await?))
 }
 
 /// Prove an entry: a file of C2SP `tlog-proof` with the record as its extra data, to be checked offline.
@@ -153,8 +157,9 @@ pub async fn get(
     ))]
 pub async fn proof(
     State(ledger): State<Ledger>,
+    Sees(permitted): Sees,
     Path((shard, position)): Path<(String, i64)>,
 ) -> ApiResult<impl IntoResponse> {
-    let proof = ledger.proof(&shard, position).await?;
+    let proof = ledger.proof(&permitted, &shard, position).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof.to_string()))
 }

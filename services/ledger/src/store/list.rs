@@ -1,15 +1,17 @@
 //! Lists of entries by filters that people ask for.
 
-use hafen_base::{Result, Timestamp};
-use hafen_db::{sqlx, store_error};
+use hafen_base::{Permitted, Result, Timestamp};
+use hafen_db::{Columns, Own, Visible, sqlx, store_error};
 
 use super::Reads;
 use super::entry::{ENTRY, EntryRow, entry_row};
 use super::person::PersonRow;
 
 /// What is asked for; all that is given must hold.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Filter {
+    /// What may be seen, whatever is asked for.
+    pub permitted: Permitted,
     /// Pseudonyms of the actor; of nobody when empty.
     pub actors: Option<Vec<PersonRow>>,
     /// The object as it is written, and the pseudonyms of the person it stands for.
@@ -24,6 +26,28 @@ pub struct Filter {
     /// Go on after this shard and position.
     pub after: Option<(i64, i64)>,
 }
+
+impl Filter {
+    /// Everything that may be seen.
+    pub fn all(permitted: Permitted) -> Self {
+        Self {
+            permitted,
+            actors: None,
+            object: None,
+            project: None,
+            organisation: None,
+            kind: None,
+            from: None,
+            until: None,
+            newest_first: false,
+            after: None,
+        }
+    }
+}
+
+/// Whose an entry is. One of no project is its actor's organisation's.
+const COLUMNS: Columns =
+    Columns { project: "e.project", at: Some("e.at"), organisation: Own::Column("e.organisation") };
 
 enum Bound {
     Text(String),
@@ -98,13 +122,12 @@ pub async fn entries<'c>(db: impl Reads<'c>, filter: &Filter, limit: i64) -> Res
         wanted.conditions.push(format!("(e.shard, e.position) {sign} ({shard}, {position})"));
     }
     let place = wanted.bind(Bound::Number(limit));
-    let conditions = if wanted.conditions.is_empty() {
-        String::new()
-    } else {
-        format!("WHERE {}", wanted.conditions.join(" AND "))
-    };
+    let visible = Visible::new(&filter.permitted, COLUMNS, wanted.values.len() + 1);
+    wanted.conditions.push(visible.condition().to_owned());
+    let conditions = wanted.conditions.join(" AND ");
     // Only names of columns and places of values go into the text.
-    let sql = format!("{ENTRY} {conditions} ORDER BY e.shard {order}, e.position {order} LIMIT {place}");
+    let sql =
+        format!("{ENTRY} WHERE {conditions} ORDER BY e.shard {order}, e.position {order} LIMIT {place}");
     let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
     for value in wanted.values {
         query = match value {
@@ -112,5 +135,5 @@ pub async fn entries<'c>(db: impl Reads<'c>, filter: &Filter, limit: i64) -> Res
             Bound::Number(number) => query.bind(number),
         };
     }
-    query.fetch_all(db).await.map_err(store_error)?.iter().map(entry_row).collect()
+    visible.bind(query).fetch_all(db).await.map_err(store_error)?.iter().map(entry_row).collect()
 }

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use hafen_base::{Error, ErrorKind, PageLimit};
 use hafen_client::wire::{Event, List, Problem};
-use hafen_http::{ApiResult, Json, Query, event_stream};
+use hafen_http::{ApiResult, Json, Query, Sees, StillPermitted, event_stream};
+use hafen_work::EventFilter;
 use http::{HeaderMap, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -24,7 +25,7 @@ pub struct EventQuery {
     limit: Option<u32>,
 }
 
-/// What happened, in order. With `Accept: text/event-stream` it goes on as server-sent events, from `after` or
+/// What happened in the projects one may see, in order. With `Accept: text/event-stream` it goes on as server-sent events, from `after` or
 /// `Last-Event-ID`; a reader that is too slow is cut off and reads again from its last position. A position older than the
 /// 200,000 events that are kept is refused with 412: nothing is skipped in silence.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery), responses(
@@ -34,6 +35,8 @@ pub struct EventQuery {
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(machines): State<Machines>,
+    Sees(permitted): Sees,
+    still: StillPermitted,
     headers: HeaderMap,
     Query(query): Query<EventQuery>,
 ) -> ApiResult<Response> {
@@ -53,9 +56,10 @@ pub async fn list(
         );
         return Err(Error::new(ErrorKind::Stale, lost).with_code("events_dropped").into());
     }
+    let filter = EventFilter { project: query.project, kind: None, permitted };
     if header(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
-        return Ok(event_stream(machines.events().clone(), after, query.project));
+        return Ok(event_stream(machines.events().clone(), after, filter, still));
     }
-    let items = machines.events().read(after, limit.get(), query.project.as_deref()).await?;
+    let items = machines.events().read_permitted(after, limit.get(), &filter).await?;
     Ok(Json(List { items, next_page: None }).into_response())
 }

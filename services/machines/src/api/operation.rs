@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use hafen_client::wire::{List, Operation, Problem};
-use hafen_http::{ApiResult, Json, Path, Query};
+use hafen_http::{ApiResult, Json, Path, Query, Sees};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -10,16 +10,17 @@ use utoipa::IntoParams;
 use super::{Paging, list_of, wait_time};
 use crate::Machines;
 
-/// Lists operations, newest first.
+/// Lists operations of the projects one may see, newest first.
 #[utoipa::path(get, path = "/api/v1/operations", tag = "operations", params(Paging), responses(
     (status = 200, description = "A page of operations", body = List<Operation>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(machines): State<Machines>,
+    Sees(permitted): Sees,
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Operation>>> {
     let (before, limit) = paging.read()?;
-    Ok(Json(list_of(machines.operation_list(&before, limit).await?)))
+    Ok(Json(list_of(machines.operation_list(&permitted, &before, limit).await?)))
 }
 
 /// Shows an operation with its progress.
@@ -29,9 +30,10 @@ pub async fn list(
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(machines): State<Machines>,
+    Sees(permitted): Sees,
     Path(operation): Path<String>,
 ) -> ApiResult<Json<Operation>> {
-    Ok(Json(machines.operation_view(&operation).await?))
+    Ok(Json(machines.operation_view(&permitted, &operation).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -49,10 +51,11 @@ pub struct OperationWait {
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn wait(
     State(machines): State<Machines>,
+    Sees(permitted): Sees,
     Path(operation): Path<String>,
     Query(query): Query<OperationWait>,
 ) -> ApiResult<Json<Operation>> {
-    Ok(Json(machines.operation_wait(&operation, wait_time(query.timeout)?).await?))
+    Ok(Json(machines.operation_wait(&permitted, &operation, wait_time(query.timeout)?).await?))
 }
 
 /// Asks an operation that may be cancelled to end.
@@ -62,7 +65,8 @@ pub async fn wait(
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn cancel(
     State(machines): State<Machines>,
+    Sees(permitted): Sees,
     Path(operation): Path<String>,
 ) -> ApiResult<(StatusCode, Json<Operation>)> {
-    Ok((StatusCode::ACCEPTED, Json(machines.operation_cancel(&operation).await?)))
+    Ok((StatusCode::ACCEPTED, Json(machines.operation_cancel(&permitted, &operation).await?)))
 }

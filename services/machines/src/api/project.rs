@@ -3,22 +3,23 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hafen_client::wire::{List, Problem, Project, ProjectPut};
-use hafen_http::{ApiResult, Json, Path, Query, Tagged};
+use hafen_http::{ApiResult, Json, Path, Query, Sees, Tagged};
 use http::StatusCode;
 
 use super::{Paging, list_of};
 use crate::Machines;
 
-/// Lists projects by name.
+/// Lists the projects one may see, by name.
 #[utoipa::path(get, path = "/api/v1/projects", tag = "projects", params(Paging), responses(
     (status = 200, description = "A page of projects", body = List<Project>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(machines): State<Machines>,
+    Sees(permitted): Sees,
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Project>>> {
     let (after, limit) = paging.read()?;
-    Ok(Json(list_of(machines.project_list(&after, limit).await?)))
+    Ok(Json(list_of(machines.project_list(&permitted, &after, limit).await?)))
 }
 
 /// Shows a project, its quota and what it uses.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hafen_base::{Error, ErrorKind, Page, PageLimit, Result};
+use hafen_base::{Error, ErrorKind, Page, PageLimit, Permitted, Result};
 use hafen_client::wire::{Operation, OperationStatus};
 
 use crate::Machines;
@@ -23,25 +23,38 @@ impl Machines {
         operation
     }
 
-    pub async fn operation_view(&self, id: &str) -> Result<Operation> {
+    /// One that may not be seen is not there.
+    pub async fn operation_view(&self, permitted: &Permitted, id: &str) -> Result<Operation> {
         let found = store::operation::get(self.0.db.reader(), id).await?;
+        let found = found.filter(|operation| permitted.had(&operation.project, operation.created_at));
         found.map(|operation| self.with_progress(operation)).ok_or_else(|| no_operation(id))
     }
 
     /// Newest first.
-    pub async fn operation_list(&self, before: &str, limit: PageLimit) -> Result<Page<Operation>> {
-        let rows = store::operation::list(self.0.db.reader(), before, i64::from(limit.get()) + 1).await?;
+    pub async fn operation_list(
+        &self,
+        permitted: &Permitted,
+        before: &str,
+        limit: PageLimit,
+    ) -> Result<Page<Operation>> {
+        let most = i64::from(limit.get()) + 1;
+        let rows = store::operation::list(self.0.db.reader(), permitted, before, most).await?;
         let rows = rows.into_iter().map(|operation| self.with_progress(operation)).collect();
         Ok(limit.page(rows, |operation: &Operation| operation.id.to_string()))
     }
 
-    pub async fn operation_wait(&self, id: &str, timeout: Duration) -> Result<Operation> {
+    pub async fn operation_wait(
+        &self,
+        permitted: &Permitted,
+        id: &str,
+        timeout: Duration,
+    ) -> Result<Operation> {
         let mut bell = self.0.events.subscribe();
         let deadline = self.0.clock.sleep(timeout);
         tokio::pin!(deadline);
         loop {
             bell.mark_unchanged();
-            let operation = self.operation_view(id).await?;
+            let operation = self.operation_view(permitted, id).await?;
             if operation.status != OperationStatus::Running {
                 return Ok(operation);
             }
@@ -55,8 +68,8 @@ impl Machines {
         }
     }
 
-    pub async fn operation_cancel(&self, id: &str) -> Result<Operation> {
-        let operation = self.operation_view(id).await?;
+    pub async fn operation_cancel(&self, permitted: &Permitted, id: &str) -> Result<Operation> {
+        let operation = self.operation_view(permitted, id).await?;
         if operation.status != OperationStatus::Running {
             return Ok(operation);
         }

@@ -1,6 +1,6 @@
 //! Projects.
 
-use hafen_base::{Error, ErrorKind, Page, PageLimit, Result, check_label};
+use hafen_base::{Error, ErrorKind, Page, PageLimit, Permitted, Result, check_label};
 use hafen_client::wire::{Project, ProjectPut, Quota, Usage};
 use hafen_db::{Tx, store_error};
 
@@ -55,8 +55,15 @@ impl Machines {
         store::project::find(self.0.db.reader(), name).await?.ok_or_else(|| no_project(name))
     }
 
-    pub async fn project_list(&self, after: &str, limit: PageLimit) -> Result<Page<Project>> {
-        let rows = store::project::list(self.0.db.reader(), after, i64::from(limit.get()) + 1).await?;
+    /// Those that may be seen.
+    pub async fn project_list(
+        &self,
+        permitted: &Permitted,
+        after: &str,
+        limit: PageLimit,
+    ) -> Result<Page<Project>> {
+        let most = i64::from(limit.get()) + 1;
+        let rows = store::project::list(self.0.db.reader(), permitted, after, most).await?;
         Ok(limit.page(rows, |project| project.name.clone()))
     }
 

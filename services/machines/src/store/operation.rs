@@ -1,8 +1,8 @@
 //! Operations.
 
-use hafen_base::{OperationId, Result, Timestamp};
+use hafen_base::{OperationId, Permitted, Result, Timestamp};
 use hafen_client::wire::{Operation, OperationStatus};
-use hafen_db::{Row, Tx, sqlx, store_error};
+use hafen_db::{Columns, Own, Row, Tx, Visible, sqlx, store_error};
 
 use super::{Reads, json, number, parsed, text, to_json};
 
@@ -32,15 +32,21 @@ pub async fn get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<Operation>> 
     row.as_ref().map(operation).transpose()
 }
 
-/// Newest first; `before` is the id after which the page starts.
-pub async fn list<'c>(db: impl Reads<'c>, before: &str, limit: i64) -> Result<Vec<Operation>> {
-    let sql = format!("SELECT {COLUMNS} FROM operation WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(before)
-        .bind(limit)
-        .fetch_all(db)
-        .await
-        .map_err(store_error)?;
+/// Those that may be seen, newest first; `before` is the id after which the page starts.
+pub async fn list<'c>(
+    db: impl Reads<'c>,
+    permitted: &Permitted,
+    before: &str,
+    limit: i64,
+) -> Result<Vec<Operation>> {
+    let columns = Columns { project: "project", at: Some("created_at"), organisation: Own::Nowhere };
+    let visible = Visible::new(permitted, columns, 3);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operation WHERE ($1 = '' OR id < $1) AND {} ORDER BY id DESC LIMIT $2",
+        visible.condition()
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(before.to_owned()).bind(limit);
+    let rows = visible.bind(query).fetch_all(db).await.map_err(store_error)?;
     rows.iter().map(operation).collect()
 }
 

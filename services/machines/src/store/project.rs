@@ -1,8 +1,8 @@
 //! Projects and their quotas.
 
-use hafen_base::{Result, Timestamp};
+use hafen_base::{Permitted, Result, Timestamp};
 use hafen_client::wire::{Project, Quota, Usage};
-use hafen_db::{Row, Tx, sqlx, store_error};
+use hafen_db::{Columns, Own, Row, Tx, Visible, sqlx, store_error};
 
 use super::{Reads, number, text};
 
@@ -35,10 +35,21 @@ pub async fn find<'c>(db: impl Reads<'c>, name: &str) -> Result<Option<Project>>
     row.as_ref().map(project).transpose()
 }
 
-pub async fn list<'c>(db: impl Reads<'c>, after: &str, limit: i64) -> Result<Vec<Project>> {
-    let sql =
-        sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM project WHERE name > $1 ORDER BY name LIMIT $2"));
-    let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(db).await.map_err(store_error)?;
+/// Those of them that may be seen.
+pub async fn list<'c>(
+    db: impl Reads<'c>,
+    permitted: &Permitted,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Project>> {
+    let visible =
+        Visible::new(permitted, Columns { project: "name", at: None, organisation: Own::Nowhere }, 3);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM project WHERE name > $1 AND {} ORDER BY name LIMIT $2",
+        visible.condition()
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(after.to_owned()).bind(limit);
+    let rows = visible.bind(query).fetch_all(db).await.map_err(store_error)?;
     rows.iter().map(project).collect()
 }
 

@@ -1,0 +1,69 @@
+//! What a caller may see, from the gate to the handlers of what spans projects.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::extract::FromRequestParts;
+use hafen_base::{Error, ErrorKind, Permitted, Result};
+use http::request::Parts;
+
+use crate::ApiError;
+
+/// Says again what a caller may see, for answers that last.
+#[async_trait]
+pub trait Permits: Send + Sync + 'static {
+    /// # Errors
+    /// When the caller's right is over.
+    async fn permitted(&self) -> Result<Permitted>;
+}
+
+/// Asks a gate anew; always the same where no gate said otherwise.
+#[derive(Clone)]
+pub struct StillPermitted(Option<Arc<dyn Permits>>);
+
+impl StillPermitted {
+    pub fn new(permits: Arc<dyn Permits>) -> Self {
+        Self(Some(permits))
+    }
+
+    /// For who answers for the platform by its own token.
+    pub const fn always() -> Self {
+        Self(None)
+    }
+
+    /// What may be seen now; none: as before.
+    ///
+    /// # Errors
+    /// When the caller's right is over.
+    pub async fn now(&self) -> Result<Option<Permitted>> {
+        match &self.0 {
+            Some(permits) => permits.permitted().await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// An endpoint that the gate does not know to span projects shows nothing: better an error than what is not one's own.
+#[derive(Clone, Debug)]
+pub struct Sees(pub Permitted);
+
+impl<S: Send + Sync> FromRequestParts<S> for Sees {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let permitted = parts.extensions.get::<Permitted>().cloned();
+        permitted.map(Self).ok_or_else(|| {
+            Error::new(ErrorKind::Forbidden, "nobody said what you may see here, so that nothing is shown")
+                .into()
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for StillPermitted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::always))
+    }
+}
