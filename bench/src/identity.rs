@@ -41,7 +41,7 @@ struct World {
 
 impl World {
     fn client(&self, token: &str) -> Client {
-        Client::new(Arc::new(RouterTransport::new(self.router.clone(), None)), Token::new(token))
+        Client::new(Arc::new(RouterTransport::new(self.router.clone())), Token::new(token))
     }
 
     /// Codes are good once: time moves on first.

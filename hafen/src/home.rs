@@ -54,6 +54,14 @@ fn file_error(path: &Path, error: std::io::Error) -> Error {
     Error::unavailable(format!("{} cannot be used: {error}{hint}", path.display())).with_cause(error)
 }
 
+/// Nothing says who this user is.
+fn unknown_here() -> Error {
+    Error::new(
+        hafen_base::ErrorKind::Unauthenticated,
+        "nobody is signed in: run `hafen login`, or set HAFEN_TOKEN; on the platform's host run as the user who owns it",
+    )
+}
+
 impl Home {
     /// `HAFEN_HOME`, else `/var/lib/hafen` for root, else `~/.local/share/hafen`.
     ///
@@ -182,13 +190,12 @@ impl Home {
     /// A client of the running platform: by `HAFEN_URL` and `HAFEN_TOKEN`; else by the socket in this home, if this user may
     /// use it; else by the token that lies there.
     pub fn client(&self) -> Result<Client> {
-        let socket = self.socket();
         let said = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-        if !said("HAFEN_URL") && !said("HAFEN_TOKEN") && Self::owns(&socket) {
-            // Otherwise a platform that does not run would be told of as a socket without anybody.
-            self.endpoint()?;
-            let transport = std::sync::Arc::new(SocketTransport::new(socket));
-            return Ok(Client::new(transport, Token::new("")));
+        if !said("HAFEN_URL")
+            && !said("HAFEN_TOKEN")
+            && let Some(client) = self.local_client()?
+        {
+            return Ok(client);
         }
         let url = match std::env::var("HAFEN_URL") {
             Ok(url) if !url.is_empty() => url,
@@ -199,12 +206,27 @@ impl Home {
             _ => {
                 let path = self.path("token");
                 let mut text = String::new();
-                let file = std::fs::File::open(&path).map_err(|error| file_error(&path, error))?;
+                let file = match std::fs::File::open(&path) {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown_here()),
+                    opened => opened.map_err(|error| file_error(&path, error))?,
+                };
                 file.take(4096).read_to_string(&mut text).map_err(|error| file_error(&path, error))?;
                 text
             }
         };
         Ok(Client::new(std::sync::Arc::new(HttpTransport::new(&url)?), Token::new(&token)))
+    }
+
+    /// A client by the socket in this home, where there is one that this user may use.
+    pub fn local_client(&self) -> Result<Option<Client>> {
+        let socket = self.socket();
+        if !Self::owns(&socket) {
+            return Ok(None);
+        }
+        // Otherwise a platform that does not run would be told of as a socket without anybody.
+        self.endpoint()?;
+        let transport = std::sync::Arc::new(SocketTransport::new(socket));
+        Ok(Some(Client::new(transport, Token::new(""))))
     }
 
     /// Whether there is such a file, of this user; root may use any.

@@ -1,18 +1,18 @@
 //! How a request travels: over TCP, or into a router of this process.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hafen_base::{Error, Result};
+use hafen_base::{Actor, Error, Result};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt as _;
 
@@ -135,13 +135,14 @@ impl Transport for SocketTransport {
 #[derive(Clone)]
 pub struct RouterTransport {
     router: axum::Router,
-    /// Where the same router listens, for byte streams: those need a connection to take over.
-    listen: Option<SocketAddr>,
 }
 
+/// What a byte stream may hold in either direction before its writer waits.
+const PIPE: usize = 64 << 10;
+
 impl RouterTransport {
-    pub fn new(router: axum::Router, listen: Option<SocketAddr>) -> Self {
-        Self { router, listen }
+    pub fn new(router: axum::Router) -> Self {
+        Self { router }
     }
 }
 
@@ -156,12 +157,14 @@ impl Transport for RouterTransport {
     }
 
     async fn stream(&self, path: &str, token: &Token) -> Result<ByteStream> {
-        let Some(listen) = self.listen else {
-            return Err(Error::unavailable("byte streams need a listening address"));
-        };
-        let tcp = TcpStream::connect(listen)
-            .await
-            .map_err(|e| Error::unavailable("cannot connect").with_cause(e))?;
-        stream::open(tcp, &listen.to_string(), path, Some(token)).await
+        // A byte stream takes a connection over, so there is one, within the process: the token stays in it.
+        let (near, far) = tokio::io::duplex(PIPE);
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(far), service)
+            .with_upgrades();
+        // Ends with the stream; whoever opened it is who acts behind it.
+        tokio::spawn(Actor::current().acts(connection));
+        stream::open(near, "hafen", path, Some(token)).await
     }
 }

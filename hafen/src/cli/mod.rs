@@ -8,6 +8,7 @@ mod image;
 mod ledger;
 mod login;
 mod machine;
+mod owner;
 mod plan;
 mod plan_text;
 mod show;
@@ -45,6 +46,8 @@ enum Command {
     Bastion(crate::bastion::BastionArgs),
     /// Get short-lived SSH certificates and set up stock ssh: then `ssh web-1.PROJECT.hafen`, scp, rsync, git and Ansible work.
     Login(login::LoginArgs),
+    /// Invite an owner of the platform from its own host: the way back for who lost every way in.
+    InviteOwner(owner::InviteOwnerArgs),
     /// SSH access: sessions, revocation, alerts.
     #[command(subcommand)]
     Access(login::AccessCommand),
@@ -120,6 +123,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Serve(args) => crate::serve::run(args).await.map(|()| 0),
         Command::Bastion(args) => crate::bastion::run(args).await.map(|()| 0),
         Command::Login(args) => login::login(args).await.map(|()| 0),
+        Command::InviteOwner(args) => owner::run(&context, args).await.map(|()| 0),
         Command::Access(command) => login::access(&context, command).await.map(|()| 0),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => plan::apply(&context, args).await,

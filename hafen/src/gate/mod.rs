@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hafen_base::{Actor, ActorKind, Clock, Error, ErrorKind, Result};
-use hafen_http::{Access, Admitted, Asked, Gate, Peer};
+use hafen_http::{Access, Admitted, Asked, Gate, Lines, Peer};
 use hafen_identity::{Caller, Identity, Presented};
 use hafen_policy::{Answer, Policy, Who};
 use http::Extensions;
@@ -17,8 +17,10 @@ use endpoints::{Endpoint, Reach};
 
 /// Everything it decides from.
 pub struct PlatformGate {
-    /// The token of this home and the user who owns it.
+    /// The token of the first start, while nobody owns the platform, and the user who owns this home.
     access: Access,
+    /// Connections that came with that token.
+    lines: Lines,
     operator: u32,
     identity: Identity,
     policy: Policy,
@@ -29,16 +31,43 @@ pub struct PlatformGate {
 impl PlatformGate {
     /// # Errors
     /// Internal when the policy does not hold together.
-    pub fn new(access: Access, operator: u32, identity: Identity, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub fn new(
+        access: Access,
+        lines: Lines,
+        operator: u32,
+        identity: Identity,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let policy = Policy::new(&[]).map_err(Error::internal)?;
         let mut table: HashMap<&'static str, Vec<&'static Endpoint>> = HashMap::new();
         for endpoint in endpoints::all() {
             table.entry(endpoint.route).or_default().push(endpoint);
         }
-        Ok(Self { access, operator, identity, policy, clock, table })
+        Ok(Self { access, lines, operator, identity, policy, clock, table })
+    }
+
+    /// Refuses the token of the first start once somebody owns the platform.
+    async fn check_bootstrap(&self, asked: &Asked<'_>) -> Result<()> {
+        if !asked.bearer.is_some_and(|bearer| self.access.fits(bearer)) {
+            return Ok(());
+        }
+        // Before the question, so that a connection that passes it here is known when the token ends.
+        if let Some(Peer::Tcp(address)) = asked.peer {
+            self.lines.mark(address);
+        }
+        if !self.identity.is_owned().await? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unauthenticated,
+            "the token of the first start ended when the first owner accepted the invitation: sign in (`hafen login`); \
+             on the platform's host its owner needs none",
+        )
+        .with_code("bootstrap_over"))
     }
 
     async fn caller(&self, asked: &Asked<'_>) -> Result<Caller> {
+        self.check_bootstrap(asked).await?;
         if let Some(actor) = self.access.who(asked.bearer, asked.peer) {
             let mut caller = self.identity.authenticate(Presented::LocalPeer { uid: self.operator }).await?;
             caller.actor = Actor { organisation: caller.actor.organisation, ..actor };
@@ -130,9 +159,9 @@ fn refusal(endpoint: &Endpoint, answer: &Answer) -> Error {
 #[async_trait]
 impl Gate for PlatformGate {
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
-        // One service calls another for whoever it acts for; what that may was decided when it was asked for.
+        // Services call one another behind it, each other's routers.
         if asked.peer.is_none() {
-            return self.access.admit(asked).await;
+            return Err(Error::new(ErrorKind::Unauthenticated, "this request came by no connection"));
         }
         let caller = self.caller(&asked).await?;
         match self.endpoint(&asked)? {

@@ -59,6 +59,8 @@ pub(crate) struct Parts {
     pub webauthn: Option<Webauthn>,
     pub local_operator: Option<u32>,
     pub fetch: Arc<dyn Fetch>,
+    /// Turns true when the platform has its first owner, for good.
+    pub owned: watch::Sender<bool>,
     running: Mutex<bool>,
 }
 
@@ -95,6 +97,7 @@ impl Identity {
             public_url,
             local_operator: config.local_operator,
             fetch: config.fetch,
+            owned: watch::Sender::new(false),
             running: Mutex::new(false),
         }));
         identity.keys_rotate().await?;
