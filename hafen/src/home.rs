@@ -1,11 +1,11 @@
 //! Where everything lives: `HAFEN_HOME` with state, token and sockets; `HAFEN_CACHE` with what can be made again.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hafen_base::{Error, Random, Result};
-use hafen_client::{Client, HttpTransport, SocketTransport, Token};
+use hafen_client::{Client, SocketTransport, Token};
 use serde::{Deserialize, Serialize};
 
 /// The folder of one platform.
@@ -28,12 +28,12 @@ fn from_env(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-fn user_folder(xdg: &str, below_home: &str) -> Result<PathBuf> {
+pub fn user_folder(xdg: &str, below_home: &str) -> Result<PathBuf> {
     if let Some(folder) = from_env(xdg).filter(|folder| folder.is_absolute()) {
         return Ok(folder.join("hafen"));
     }
-    let home = from_env("HOME")
-        .ok_or_else(|| Error::invalid("neither HAFEN_HOME nor HOME is set: set HAFEN_HOME"))?;
+    let home =
+        from_env("HOME").ok_or_else(|| Error::invalid(format!("neither {xdg} nor HOME is set: set HOME")))?;
     Ok(home.join(below_home).join("hafen"))
 }
 
@@ -46,20 +46,12 @@ pub fn cache_folder() -> Result<PathBuf> {
     }
 }
 
-fn file_error(path: &Path, error: std::io::Error) -> Error {
+pub fn file_error(path: &Path, error: std::io::Error) -> Error {
     let hint = match error.kind() {
         std::io::ErrorKind::PermissionDenied => ": run as the user who owns it, or set HAFEN_HOME",
         _ => "",
     };
     Error::unavailable(format!("{} cannot be used: {error}{hint}", path.display())).with_cause(error)
-}
-
-/// Nothing says who this user is.
-fn unknown_here() -> Error {
-    Error::new(
-        hafen_base::ErrorKind::Unauthenticated,
-        "nobody is signed in: run `hafen login`, or set HAFEN_TOKEN; on the platform's host run as the user who owns it",
-    )
 }
 
 impl Home {
@@ -187,36 +179,6 @@ impl Home {
         Ok(Some(listener))
     }
 
-    /// A client of the running platform: by `HAFEN_URL` and `HAFEN_TOKEN`; else by the socket in this home, if this user may
-    /// use it; else by the token that lies there.
-    pub fn client(&self) -> Result<Client> {
-        let said = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-        if !said("HAFEN_URL")
-            && !said("HAFEN_TOKEN")
-            && let Some(client) = self.local_client()?
-        {
-            return Ok(client);
-        }
-        let url = match std::env::var("HAFEN_URL") {
-            Ok(url) if !url.is_empty() => url,
-            _ => self.endpoint()?.url,
-        };
-        let token = match std::env::var("HAFEN_TOKEN") {
-            Ok(token) if !token.is_empty() => token,
-            _ => {
-                let path = self.path("token");
-                let mut text = String::new();
-                let file = match std::fs::File::open(&path) {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown_here()),
-                    opened => opened.map_err(|error| file_error(&path, error))?,
-                };
-                file.take(4096).read_to_string(&mut text).map_err(|error| file_error(&path, error))?;
-                text
-            }
-        };
-        Ok(Client::new(std::sync::Arc::new(HttpTransport::new(&url)?), Token::new(&token)))
-    }
-
     /// A client by the socket in this home, where there is one that this user may use.
     pub fn local_client(&self) -> Result<Option<Client>> {
         let socket = self.socket();
@@ -236,14 +198,14 @@ impl Home {
             .is_ok_and(|found| is_root() || found.uid() == rustix::process::geteuid().as_raw())
     }
 
-    fn endpoint(&self) -> Result<Endpoint> {
+    pub fn endpoint(&self) -> Result<Endpoint> {
         let path = self.path("api.json");
         match std::fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| {
                 Error::invalid(format!("{} is not what serve writes: {error}", path.display()))
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::unavailable(format!(
-                "no Hafen runs on {}: start it with `hafen serve`, or set HAFEN_HOME or HAFEN_URL",
+                "no Hafen runs on {}: start it with `hafen serve`, set HAFEN_HOME, or name one elsewhere: `hafen login --url URL`",
                 self.0.display()
             ))),
             Err(error) => Err(file_error(&path, error)),

@@ -12,6 +12,7 @@ mod owner;
 mod plan;
 mod plan_text;
 mod show;
+mod sign_in;
 mod witness;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -20,6 +21,7 @@ use hafen_base::{Error, Result};
 use crate::output;
 use crate::serve::ServeArgs;
 use context::Context;
+pub use context::usage;
 
 /// Code of errors that mean wrong usage: exit code 2.
 pub const USAGE: &str = "usage";
@@ -31,6 +33,9 @@ pub struct Cli {
     /// Project; else the one of ./hafen.toml, else the only one there is.
     #[arg(long, short = 'p', global = true, env = "HAFEN_PROJECT", value_parser = context::name_or_nothing)]
     project: Option<String>,
+    /// The platform to speak to, as https://hafen.example.org; else the one that runs here, else the one of the last login.
+    #[arg(long, global = true, env = "HAFEN_URL", value_name = "URL")]
+    url: Option<String>,
     /// Print JSON of a stable shape.
     #[arg(long, global = true)]
     json: bool,
@@ -44,8 +49,13 @@ enum Command {
     Serve(ServeArgs),
     /// Run the SSH bastion as a process of its own.
     Bastion(crate::bastion::BastionArgs),
-    /// Get short-lived SSH certificates and set up stock ssh: then `ssh web-1.PROJECT.hafen`, scp, rsync, git and Ansible work.
+    /// Sign in at a platform elsewhere, get short-lived SSH certificates and set up stock ssh: then `ssh web-1.PROJECT.hafen`,
+    /// scp, rsync, git and Ansible work.
     Login(login::LoginArgs),
+    /// Sign out at a platform elsewhere.
+    Logout,
+    /// Show who the platform takes this user for.
+    Whoami,
     /// Invite an owner of the platform from its own host: the way back for who lost every way in.
     InviteOwner(owner::InviteOwnerArgs),
     /// SSH access: sessions, revocation, alerts.
@@ -118,11 +128,14 @@ impl Cli {
 }
 
 pub async fn run(cli: Cli) -> Result<u8> {
+    crate::reach::say_url(cli.url);
     let context = Context::new(cli.project, cli.json);
     match cli.command {
         Command::Serve(args) => crate::serve::run(args).await.map(|()| 0),
         Command::Bastion(args) => crate::bastion::run(args).await.map(|()| 0),
-        Command::Login(args) => login::login(args).await.map(|()| 0),
+        Command::Login(args) => login::login(&context, args).await.map(|()| 0),
+        Command::Logout => sign_in::logout(&context).await.map(|()| 0),
+        Command::Whoami => sign_in::whoami(&context).await.map(|()| 0),
         Command::InviteOwner(args) => owner::run(&context, args).await.map(|()| 0),
         Command::Access(command) => login::access(&context, command).await.map(|()| 0),
         Command::Plan(args) => plan::plan(&context, args).await,

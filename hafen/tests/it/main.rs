@@ -17,5 +17,6 @@ mod people;
 mod platform;
 mod real;
 mod roles;
+mod sign_in;
 mod tutorial;
 mod walk;
