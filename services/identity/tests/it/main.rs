@@ -9,6 +9,7 @@
 
 mod authlib;
 mod external;
+mod oidc_provider;
 mod openid;
 mod organisations;
 mod passkeys;
