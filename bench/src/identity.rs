@@ -98,6 +98,7 @@ async fn open(folder: &std::path::Path) -> Result<World> {
         cost: Cost::STANDARD,
         local_operator: None,
         fetch: Arc::new(hafen_identity::Network::new()?),
+        loopback_issuers: false,
     })
     .await?;
     let (router, _document) = identity.router().split_for_parts();

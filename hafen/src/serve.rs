@@ -77,6 +77,9 @@ pub struct ServeArgs {
     /// A witness to ask for cosignatures, as `hafen witness` prints it (KEY@URL); may be repeated.
     #[arg(long = "witness")]
     pub witnesses: Vec<WitnessConfig>,
+    /// Let issuers of workload identities be on this machine, by plain http: for tests and exercises.
+    #[arg(long, hide = true)]
+    pub loopback_issuers: bool,
     /// Faults of the simulated engine, a JSON file: for tests and exercises.
     #[arg(long, hide = true)]
     pub sim_faults: Option<PathBuf>,

@@ -96,6 +96,7 @@ impl Services {
             cost: Cost::STANDARD,
             local_operator: Some(rustix::process::geteuid().as_raw()),
             fetch: Arc::new(Network::new()?),
+            loopback_issuers: args.loopback_issuers,
         })
         .await?;
         invite(&identity, home).await?;

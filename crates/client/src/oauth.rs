@@ -72,7 +72,9 @@ impl PublicClient {
     }
 
     pub async fn device_begin(&self, scope: &str) -> Result<DeviceAuthorization> {
-        self.form("/oauth/device-authorization", &[("scope", scope)]).await?.map_err(refused)
+        self.form("/oauth/device-authorization", &[("scope", scope)])
+            .await?
+            .map_err(|refusal| refused(&refusal))
     }
 
     /// # Errors
@@ -85,7 +87,7 @@ impl PublicClient {
             Err(refusal) => match refusal.error.as_str() {
                 "authorization_pending" => Ok(Polled::Pending),
                 "slow_down" => Ok(Polled::SlowDown),
-                _ => Err(refused(refusal)),
+                _ => Err(refused(&refusal)),
             },
         }
     }
@@ -96,12 +98,12 @@ impl PublicClient {
     /// Unauthenticated with the code `SIGN_IN_OVER` when the session has ended.
     pub async fn refresh(&self, token: &Token) -> Result<Tokens> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
-        self.form("/oauth/token", &form).await?.map_err(refused)
+        self.form("/oauth/token", &form).await?.map_err(|refusal| refused(&refusal))
     }
 
     /// Ends a refresh token's session and everything that hangs on it.
     pub async fn revoke(&self, token: &Token) -> Result<()> {
-        self.form("/oauth/revoke", &[("token", token.expose())]).await?.map_err(refused)
+        self.form("/oauth/revoke", &[("token", token.expose())]).await?.map_err(|refusal| refused(&refusal))
     }
 
     async fn form<T: DeserializeOwned>(
@@ -139,7 +141,7 @@ impl PublicClient {
     }
 }
 
-fn refused(refusal: Refusal) -> Error {
+fn refused(refusal: &Refusal) -> Error {
     let why: String = refusal.error_description.chars().filter(|c| !c.is_control()).take(300).collect();
     match refusal.error.as_str() {
         "access_denied" => Error::new(ErrorKind::Forbidden, "the sign-in was denied in the browser"),

@@ -75,6 +75,7 @@ async fn by_key(home: &Home, args: InviteOwnerArgs) -> Result<InvitationCreated>
         cost: Cost::STANDARD,
         local_operator: None,
         fetch: Arc::new(Network::new()?),
+        loopback_issuers: false,
     })
     .await?;
     identity.check_key().await?;

@@ -14,6 +14,7 @@ use webauthn_rs::prelude::{Webauthn, WebauthnBuilder};
 
 use crate::check::Cache;
 use crate::fetch::Fetch;
+use crate::issuers::Issuers;
 use crate::model::password::{Cost, Password, hash};
 use crate::{reconcile, store};
 
@@ -33,6 +34,8 @@ pub struct IdentityConfig {
     pub local_operator: Option<u32>,
     /// `Network`, to reach external OpenID providers that owners configure.
     pub fetch: Arc<dyn Fetch>,
+    /// Issuers of workload identities may be on this machine itself, by plain http: for tests.
+    pub loopback_issuers: bool,
 }
 
 /// The service: cheap to clone, shared by handlers and reconcilers.
@@ -59,6 +62,9 @@ pub(crate) struct Parts {
     pub webauthn: Option<Webauthn>,
     pub local_operator: Option<u32>,
     pub fetch: Arc<dyn Fetch>,
+    pub loopback_issuers: bool,
+    /// Their keys.
+    pub issuers: Issuers,
     /// Turns true when the platform has its first owner, for good.
     pub owned: watch::Sender<bool>,
     running: Mutex<bool>,
@@ -97,6 +103,8 @@ impl Identity {
             public_url,
             local_operator: config.local_operator,
             fetch: config.fetch,
+            loopback_issuers: config.loopback_issuers,
+            issuers: Issuers::default(),
             owned: watch::Sender::new(false),
             running: Mutex::new(false),
         }));

@@ -29,6 +29,7 @@ async fn authlib_completes_each_flow() {
         cost: Cost::LOWEST,
         local_operator: None,
         fetch: Arc::new(hafen_identity::Network::new().unwrap()),
+        loopback_issuers: false,
     })
     .await
     .unwrap();

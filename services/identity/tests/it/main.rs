@@ -9,6 +9,7 @@
 
 mod authlib;
 mod external;
+mod issuers;
 mod oidc_provider;
 mod openid;
 mod organisations;

@@ -102,6 +102,7 @@ impl World {
             cost,
             local_operator: Some(1000),
             fetch: Arc::new(hafen_identity::Network::new().unwrap()),
+            loopback_issuers: true,
         })
         .await
         .unwrap();
