@@ -1,9 +1,12 @@
 //! The command line: one file per noun. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes pending.
 
 mod access;
+mod ask;
 mod context;
 mod doctor;
 mod events;
+mod identity;
+mod identity_verbs;
 mod image;
 mod ledger;
 mod login;
@@ -33,7 +36,7 @@ pub struct Cli {
     /// Project; else the one of ./hafen.toml, else the only one there is.
     #[arg(long, short = 'p', global = true, env = "HAFEN_PROJECT", value_parser = context::name_or_nothing)]
     project: Option<String>,
-    /// The platform to speak to, as https://hafen.example.org; else the one that runs here, else the one of the last login.
+    /// The platform to speak to, as `https://hafen.example.org`; else the one that runs here, else the one of the last login.
     #[arg(long, global = true, env = "HAFEN_URL", value_name = "URL")]
     url: Option<String>,
     /// Print JSON of a stable shape.
@@ -54,6 +57,12 @@ enum Command {
     Login(login::LoginArgs),
     /// Sign out at a platform elsewhere.
     Logout,
+    /// Prove the second factor again, for what is dangerous; holds for five minutes.
+    StepUp {
+        /// A code of the authenticator app or a recovery code; asked for unless said.
+        #[arg(long)]
+        code: Option<String>,
+    },
     /// Show who the platform takes this user for.
     Whoami,
     /// Invite an owner of the platform from its own host: the way back for who lost every way in.
@@ -61,6 +70,8 @@ enum Command {
     /// SSH access: sessions, revocation, alerts.
     #[command(subcommand)]
     Access(login::AccessCommand),
+    #[command(flatten)]
+    Identity(identity_verbs::IdentityCommand),
     /// Show what an apply would change.
     Plan(plan::PlanArgs),
     /// Bring reality to the manifest, or apply a saved plan.
@@ -135,9 +146,11 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Bastion(args) => crate::bastion::run(args).await.map(|()| 0),
         Command::Login(args) => login::login(&context, args).await.map(|()| 0),
         Command::Logout => sign_in::logout(&context).await.map(|()| 0),
+        Command::StepUp { code } => sign_in::step_up(&context, code).await.map(|()| 0),
         Command::Whoami => sign_in::whoami(&context).await.map(|()| 0),
         Command::InviteOwner(args) => owner::run(&context, args).await.map(|()| 0),
         Command::Access(command) => login::access(&context, command).await.map(|()| 0),
+        Command::Identity(command) => identity::run(&context, command).await.map(|()| 0),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => plan::apply(&context, args).await,
         Command::Destroy(args) => plan::destroy(&context, args).await,

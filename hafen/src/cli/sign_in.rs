@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hafen_base::{Clock as _, Error, ErrorKind, Result, SystemClock};
 use hafen_client::oauth::{DeviceAuthorization, Polled, Tokens};
-use hafen_client::wire::Whoami;
+use hafen_client::wire::{StepUp, Whoami};
 use hafen_client::{Client, Token};
 
 use super::context::{Context, client, usage};
@@ -61,7 +61,7 @@ async fn answered(client: &hafen_client::oauth::PublicClient, begun: &DeviceAuth
             Ok(Polled::SlowDown) => interval += Duration::from_secs(5),
             // RFC 8628, section 3.5: a connection that fails is tried again, more seldom.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                interval = (interval * 2).min(Duration::from_mins(1))
+                interval = (interval * 2).min(Duration::from_mins(1));
             }
             Err(error) => return Err(error),
         }
@@ -98,6 +98,34 @@ pub async fn logout(context: &Context) -> Result<()> {
         return output::json(&serde_json::json!({ "url": sign_in.url, "signed_in": false }));
     }
     output::line(&format!("Signed out at {}.", sign_in.url));
+    Ok(())
+}
+
+/// `hafen step-up`
+pub async fn step_up(context: &Context, code: Option<String>) -> Result<()> {
+    let client = client()?;
+    let code = if let Some(code) = code {
+        code
+    } else {
+        output::note("The code of your authenticator app, or a recovery code:");
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::Read::take(std::io::stdin().lock(), 200), &mut line)
+            .map_err(|error| usage(format!("no code could be read: {error}")))?;
+        line
+    };
+    let code = code.trim().to_owned();
+    let is_totp = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
+    let body = if is_totp {
+        StepUp { totp: Some(code), ..StepUp::default() }
+    } else {
+        StepUp { recovery_code: Some(code), ..StepUp::default() }
+    };
+    let done = client.step_up(&body).await?;
+    if context.json {
+        return output::json(&done);
+    }
+    let until = done.get("step_up_until").and_then(serde_json::Value::as_str).unwrap_or("soon");
+    output::line(&format!("Proven until {until}."));
     Ok(())
 }
 

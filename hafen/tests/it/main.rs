@@ -9,6 +9,7 @@ mod documents;
 mod first_owner;
 mod full_disk;
 mod http;
+mod identity;
 mod kill;
 mod ledger;
 mod operator;

@@ -12,6 +12,7 @@ pub struct Someone {
     /// As the header has it: `Bearer …`.
     pub bearer: String,
     pub token: String,
+    pub recovery_codes: Vec<String>,
 }
 
 /// Sends JSON, expects success.
@@ -31,7 +32,9 @@ pub fn accept(platform: &Platform, invitation: &str, login: &str) -> Someone {
     });
     let accepted = call(platform, None, "POST", "/invitations/accept", &body);
     let token = accepted["session"]["token"].as_str().unwrap().to_owned();
-    Someone { bearer: format!("Bearer {token}"), token }
+    let codes = accepted["recovery_codes"].as_array().unwrap();
+    let recovery_codes = codes.iter().map(|code| code.as_str().unwrap().to_owned()).collect();
+    Someone { bearer: format!("Bearer {token}"), token, recovery_codes }
 }
 
 /// The first owner, by the invitation in the home.

@@ -209,6 +209,17 @@ fn a_person_signs_in_elsewhere_and_out() {
     let console = console.output().unwrap();
     assert!(console.status.success(), "{}", text(&console.stderr));
 
+    // What is dangerous asks for the second factor again, here as in a browser.
+    elsewhere.platform.good(&["team", "create", "web"]);
+    let invite = ["invite", "create", "--role", "owner"];
+    let told = elsewhere.fails(&invite);
+    assert!(told.contains("hafen step-up"), "{told}");
+    assert!(elsewhere.fails(&["step-up", "--code", "000000"]).contains("wrong"));
+    let code = &elsewhere.owner.recovery_codes[0];
+    assert!(elsewhere.good(&["step-up", "--code", code]).contains("Proven until"));
+    elsewhere.good(&invite);
+    assert!(elsewhere.fails(&["step-up", "--code", code]).contains("error:"), "each is good once");
+
     // Signed in already: nothing is asked for; what a login then does fails aloud.
     let again = elsewhere.run(&["login"]);
     let said = text(&again.stderr);
