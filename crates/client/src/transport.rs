@@ -199,3 +199,49 @@ impl Transport for RouterTransport {
         stream::open(near, "hafen", path, Some(token)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::WebSocketUpgrade;
+    use axum::extract::ws::Message;
+    use axum::routing::get;
+    use hafen_base::ActorKind;
+    use http::HeaderMap;
+
+    use super::*;
+
+    /// Says who asks and by what, then gives back what it gets.
+    async fn echo(upgrade: WebSocketUpgrade, headers: HeaderMap) -> axum::response::Response {
+        let bearer = headers[header::AUTHORIZATION].to_str().unwrap_or_default().to_owned();
+        let said = format!("{} {bearer}", Actor::current().id);
+        upgrade.on_upgrade(async move |mut socket| {
+            let mut next = Some(Bytes::from(said));
+            while let Some(bytes) = next {
+                if socket.send(Message::Binary(bytes)).await.is_err() {
+                    return;
+                }
+                next = match socket.recv().await {
+                    Some(Ok(Message::Binary(bytes))) if !bytes.is_empty() => Some(bytes),
+                    _ => None,
+                };
+            }
+        })
+    }
+
+    #[tokio::test]
+    async fn a_byte_stream_stays_within_the_process_and_keeps_its_actor() {
+        let router = axum::Router::new().route("/echo", get(echo));
+        let transport = RouterTransport::new(router);
+        let olga = Actor { kind: ActorKind::Person, id: "u-olga".into(), ..Actor::platform() };
+        let opened = olga.acts(transport.stream("/echo", &Token::new("inner"))).await;
+        let mut stream = opened.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(stream.receiver.recv().await.as_deref(), Some(&b"u-olga Bearer inner"[..]));
+        let large = Bytes::from(vec![7; 300_000]);
+        assert!(stream.sender.send(large.clone()).await.is_ok());
+        assert_eq!(stream.receiver.recv().await, Some(large));
+        drop(stream.sender);
+        assert_eq!(stream.receiver.recv().await, None, "our end ends it");
+        let missing = transport.stream("/nothing", &Token::new("inner")).await;
+        assert!(missing.is_err_and(|error| error.kind() == hafen_base::ErrorKind::NotFound));
+    }
+}
