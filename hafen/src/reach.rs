@@ -72,11 +72,16 @@ fn at(home: &Home, url: String) -> Result<Way> {
         return Ok(Way::SignedIn(sign_in));
     }
     // The token of this home is for this home's platform, and nobody else may see it.
-    let own = home.endpoint().is_ok_and(|endpoint| endpoint.url == url);
-    match if own { first_token(home)? } else { None } {
-        Some(token) => Ok(Way::Token { url, token }),
-        None => Ok(Way::Nobody { url }),
+    if home.endpoint().is_ok_and(|endpoint| endpoint.url == url) {
+        if let Some(token) = first_token(home)? {
+            return Ok(Way::Token { url, token });
+        }
+        // It is this home's platform, by whatever name.
+        if let Some(client) = home.local_client()? {
+            return Ok(Way::Local(client));
+        }
     }
+    Ok(Way::Nobody { url })
 }
 
 /// The token of the first start; it is gone once the platform has an owner.

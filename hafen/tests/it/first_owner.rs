@@ -100,6 +100,10 @@ fn the_first_owner_ends_the_token() {
     assert!(text(&refused.stderr).contains("hafen login"), "{}", text(&refused.stderr));
     let done = by_address(&owner.token);
     assert!(done.status.success(), "{}", text(&done.stderr));
+    // The host's own address leads to the same.
+    let mut named = platform.command(&["whoami"]);
+    let named = named.env("HAFEN_URL", format!("http://{}", address(&platform))).output().unwrap();
+    assert!(text(&named.stdout).contains("local operator"), "{}", text(&named.stderr));
     let entries = platform.json(&["ledger", "list", "--limit", "0"]);
     let ended = entries["items"].as_array().unwrap().iter().find(|entry| entry["kind"] == "bootstrap.ended");
     assert!(ended.is_some(), "{entries}");
