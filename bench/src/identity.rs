@@ -41,7 +41,7 @@ struct World {
 
 impl World {
     fn client(&self, token: &str) -> Client {
-        Client::new(Arc::new(RouterTransport::new(self.router.clone(), None)), Token::new(token))
+        Client::new(Arc::new(RouterTransport::new(self.router.clone())), Token::new(token))
     }
 
     /// Codes are good once: time moves on first.
@@ -98,6 +98,7 @@ async fn open(folder: &std::path::Path) -> Result<World> {
         cost: Cost::STANDARD,
         local_operator: None,
         fetch: Arc::new(hafen_identity::Network::new()?),
+        loopback_issuers: false,
     })
     .await?;
     let (router, _document) = identity.router().split_for_parts();

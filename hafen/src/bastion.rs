@@ -146,8 +146,8 @@ pub async fn run(args: BastionArgs) -> Result<()> {
     let keys = Keys::open(args.key_file.as_deref(), &home)?;
     let access = Access::open(AccessConfig {
         location: crate::services::location(args.database.as_deref(), &home),
-        platform: home.client()?,
-        rights: Arc::new(AskedRights(home.client()?)),
+        platform: crate::reach::client(&home)?,
+        rights: Arc::new(AskedRights(crate::reach::client(&home)?)),
         ca: Arc::clone(&keys.ca),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),

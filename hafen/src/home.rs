@@ -1,11 +1,11 @@
 //! Where everything lives: `HAFEN_HOME` with state, token and sockets; `HAFEN_CACHE` with what can be made again.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hafen_base::{Error, Random, Result};
-use hafen_client::{Client, HttpTransport, SocketTransport, Token};
+use hafen_client::{Client, SocketTransport, Token};
 use serde::{Deserialize, Serialize};
 
 /// The folder of one platform.
@@ -28,12 +28,12 @@ fn from_env(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-fn user_folder(xdg: &str, below_home: &str) -> Result<PathBuf> {
+pub fn user_folder(xdg: &str, below_home: &str) -> Result<PathBuf> {
     if let Some(folder) = from_env(xdg).filter(|folder| folder.is_absolute()) {
         return Ok(folder.join("hafen"));
     }
-    let home = from_env("HOME")
-        .ok_or_else(|| Error::invalid("neither HAFEN_HOME nor HOME is set: set HAFEN_HOME"))?;
+    let home =
+        from_env("HOME").ok_or_else(|| Error::invalid(format!("neither {xdg} nor HOME is set: set HOME")))?;
     Ok(home.join(below_home).join("hafen"))
 }
 
@@ -46,7 +46,7 @@ pub fn cache_folder() -> Result<PathBuf> {
     }
 }
 
-fn file_error(path: &Path, error: std::io::Error) -> Error {
+pub fn file_error(path: &Path, error: std::io::Error) -> Error {
     let hint = match error.kind() {
         std::io::ErrorKind::PermissionDenied => ": run as the user who owns it, or set HAFEN_HOME",
         _ => "",
@@ -179,32 +179,16 @@ impl Home {
         Ok(Some(listener))
     }
 
-    /// A client of the running platform: by `HAFEN_URL` and `HAFEN_TOKEN`; else by the socket in this home, if this user may
-    /// use it; else by the token that lies there.
-    pub fn client(&self) -> Result<Client> {
+    /// A client by the socket in this home, where there is one that this user may use.
+    pub fn local_client(&self) -> Result<Option<Client>> {
         let socket = self.socket();
-        let said = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-        if !said("HAFEN_URL") && !said("HAFEN_TOKEN") && Self::owns(&socket) {
-            // Otherwise a platform that does not run would be told of as a socket without anybody.
-            self.endpoint()?;
-            let transport = std::sync::Arc::new(SocketTransport::new(socket));
-            return Ok(Client::new(transport, Token::new("")));
+        if !Self::owns(&socket) {
+            return Ok(None);
         }
-        let url = match std::env::var("HAFEN_URL") {
-            Ok(url) if !url.is_empty() => url,
-            _ => self.endpoint()?.url,
-        };
-        let token = match std::env::var("HAFEN_TOKEN") {
-            Ok(token) if !token.is_empty() => token,
-            _ => {
-                let path = self.path("token");
-                let mut text = String::new();
-                let file = std::fs::File::open(&path).map_err(|error| file_error(&path, error))?;
-                file.take(4096).read_to_string(&mut text).map_err(|error| file_error(&path, error))?;
-                text
-            }
-        };
-        Ok(Client::new(std::sync::Arc::new(HttpTransport::new(&url)?), Token::new(&token)))
+        // Otherwise a platform that does not run would be told of as a socket without anybody.
+        self.endpoint()?;
+        let transport = std::sync::Arc::new(SocketTransport::new(socket));
+        Ok(Some(Client::new(transport, Token::new(""))))
     }
 
     /// Whether there is such a file, of this user; root may use any.
@@ -214,14 +198,14 @@ impl Home {
             .is_ok_and(|found| is_root() || found.uid() == rustix::process::geteuid().as_raw())
     }
 
-    fn endpoint(&self) -> Result<Endpoint> {
+    pub fn endpoint(&self) -> Result<Endpoint> {
         let path = self.path("api.json");
         match std::fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| {
                 Error::invalid(format!("{} is not what serve writes: {error}", path.display()))
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::unavailable(format!(
-                "no Hafen runs on {}: start it with `hafen serve`, or set HAFEN_HOME or HAFEN_URL",
+                "no Hafen runs on {}: start it with `hafen serve`, set HAFEN_HOME, or name one elsewhere: `hafen login --url URL`",
                 self.0.display()
             ))),
             Err(error) => Err(file_error(&path, error)),

@@ -7,8 +7,10 @@ mod gate;
 mod home;
 mod output;
 mod problems;
+mod reach;
 mod serve;
 mod services;
+mod sign_in;
 
 use std::process::ExitCode;
 

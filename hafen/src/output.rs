@@ -98,6 +98,9 @@ pub fn error(error: &Error) {
 
 /// What a person can do about an answer that cannot know it speaks to a command line.
 fn what_next(error: &Error) -> Option<&'static str> {
+    if error.code() == "step_up_required" {
+        return Some("on the command line: hafen step-up");
+    }
     if error.kind() != ErrorKind::NotFound {
         return None;
     }

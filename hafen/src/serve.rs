@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use axum::Router;
 use clap::{Args, ValueEnum};
-use hafen_base::{Error, Result, SystemClock, SystemRandom};
-use hafen_http::{Access, Edge, Peer};
+use hafen_base::{Clock as _, Error, Result, SystemClock, SystemRandom};
+use hafen_http::{Access, Edge, LineListener, Lines, Peer};
+use hafen_identity::Identity;
 use hafen_ledger::witness::WitnessConfig;
 use hafen_work::Health;
 use tokio::net::TcpListener;
@@ -74,6 +75,9 @@ pub struct ServeArgs {
     /// A witness to ask for cosignatures, as `hafen witness` prints it (KEY@URL); may be repeated.
     #[arg(long = "witness")]
     pub witnesses: Vec<WitnessConfig>,
+    /// Let issuers of workload identities be on this machine, by plain http: for tests and exercises.
+    #[arg(long, hide = true)]
+    pub loopback_issuers: bool,
     /// Faults of the simulated engine, a JSON file: for tests and exercises.
     #[arg(long, hide = true)]
     pub sim_faults: Option<PathBuf>,
@@ -137,7 +141,6 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let home = Home::find()?;
     home.create()?;
     let _lock = home.lock()?;
-    let token = home.token(&SystemRandom)?;
     let health = Health::default();
     let listener = TcpListener::bind(args.listen)
         .await
@@ -145,15 +148,21 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let url = format!("http://{address}");
 
-    let services = Services::open(&args, &home, &token, &health, address).await?;
+    let services = Services::open(&args, &home, &health, address).await?;
     let about = About::new(health, url.clone(), Arc::clone(&services.engine)).await;
     let router = api(&services, &about)?;
     let operator = rustix::process::geteuid().as_raw();
-    let access = Access::token(token.expose());
+    let access = if services.identity.is_owned().await? {
+        forget_bootstrap(&home);
+        Access::nobody()
+    } else {
+        Access::token(home.token(&SystemRandom)?.expose())
+    };
     home.socket_remove()?;
     let socket = if args.no_local_operator { None } else { home.listen()? };
     let access = if socket.is_some() { access.and_operator(operator) } else { access };
-    let gate = PlatformGate::new(access, operator, services.rights.clone());
+    let lines = Lines::default();
+    let gate = PlatformGate::new(access, lines.clone(), operator, services.rights.clone());
     let app = hafen_http::finish_behind(
         router,
         Edge { gate: Arc::new(gate), calls: Some(Arc::new(services.ledger.clone())), open: &OPEN },
@@ -168,6 +177,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             Some(bastion)
         }
     };
+    let bootstrap = tokio::spawn(bootstrap_ends(services.identity.clone(), home.clone(), lines.clone()));
     let background = tokio::spawn({
         let services = services.clone();
         async move {
@@ -185,6 +195,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         tokio::spawn(async move { axum::serve(socket, app).await })
     });
     let app = app.into_make_service_with_connect_info::<Peer>();
+    let listener = LineListener::new(listener, lines);
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
     told_to_stop().await?;
     tracing::info!("stopping; machines go on");
@@ -192,6 +203,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     // Steps under way end, or are found half done by the next start: both are the same road.
     let _late = tokio::time::timeout(Duration::from_secs(5), background).await;
     server.abort();
+    bootstrap.abort();
     if let Some(local) = local {
         local.abort();
     }
@@ -200,6 +212,25 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     }
     home.socket_remove()?;
     Ok(())
+}
+
+/// When the platform has its first owner, the token of its first start has ended: for requests at once, and for streams that
+/// began with it here.
+async fn bootstrap_ends(identity: Identity, home: Home, lines: Lines) {
+    identity.becomes_owned().await;
+    forget_bootstrap(&home);
+    // The answer with the new owner's recovery codes may travel on one of these, and is given only once.
+    SystemClock.sleep(Duration::from_secs(1)).await;
+    lines.end_marked();
+}
+
+/// Removes what no longer opens anything.
+fn forget_bootstrap(home: &Home) {
+    for name in ["token", "invitation"] {
+        if let Err(error) = home.forget(name) {
+            tracing::warn!("{error}; it opens nothing any more: remove it");
+        }
+    }
 }
 
 /// Returns at SIGTERM or SIGINT.

@@ -47,13 +47,7 @@ pub fn location(database: Option<&str>, home: &Home) -> Location {
 
 impl Services {
     /// Opens them; nothing runs before `run`. `address` is where the API listens.
-    pub async fn open(
-        args: &ServeArgs,
-        home: &Home,
-        token: &Token,
-        health: &Health,
-        address: SocketAddr,
-    ) -> Result<Self> {
+    pub async fn open(args: &ServeArgs, home: &Home, health: &Health, address: SocketAddr) -> Result<Self> {
         let location = location(args.database.as_deref(), home);
         let keys = Arc::new(Keys::open(args.key_file.as_deref(), home)?);
         let ca = Arc::clone(&keys.ca);
@@ -71,8 +65,9 @@ impl Services {
         .await?;
         // The stacks service speaks to the machines service as any client would, only without a network between.
         let (router, _document) = hafen_machines::api::router(machines.clone()).split_for_parts();
+        let token = internal_token(&*random);
         let router = hafen_http::finish(router, hafen_http::Access::token(token.expose()), &[]);
-        let client = Client::new(Arc::new(RouterTransport::new(router, Some(address))), token.clone());
+        let client = Client::new(Arc::new(RouterTransport::new(router)), token);
         let stacks = Stacks::open(StacksConfig {
             location: location.clone(),
             platform: Arc::new(client.clone()),
@@ -94,6 +89,7 @@ impl Services {
             local_operator: Some(rustix::process::geteuid().as_raw()),
             fetch: Arc::new(Network::new()?),
             machines: Some(client.clone()),
+            loopback_issuers: args.loopback_issuers,
         })
         .await?;
         invite(&identity, home).await?;
@@ -178,6 +174,13 @@ async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dy
             Ok(Arc::new(Sim::new(world, Arc::new(SystemClock))))
         }
     }
+}
+
+/// What services of this process show one another: made anew at each start, and never outside of it.
+fn internal_token(random: &dyn Random) -> Token {
+    let mut bytes = [0_u8; 32];
+    random.fill(&mut bytes);
+    Token::new(&bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
 }
 
 /// While nobody owns the platform, whoever can read this file may become its first owner, once.

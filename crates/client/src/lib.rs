@@ -9,6 +9,7 @@ mod identity;
 mod ledger;
 mod machines;
 mod policy;
+pub mod oauth;
 mod stacks;
 mod stream;
 mod transport;
@@ -24,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use stream::ByteStream;
-pub use transport::{HttpTransport, RouterTransport, SocketTransport, Transport};
+pub use transport::{Body as TransportBody, HttpTransport, RouterTransport, SocketTransport, Transport};
 
 use wire::Problem;
 
@@ -43,6 +44,12 @@ impl Token {
     /// The token in clear, for the one header that carries it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Token {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(from).map(|text| Self::new(&text))
     }
 }
 

@@ -1,20 +1,21 @@
 //! How a request travels: over TCP, or into a router of this process.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hafen_base::{Error, Result};
+use hafen_base::{Actor, Error, Result};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::client::conn::http1;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpStream, UnixStream};
-use tower::ServiceExt as _;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::UnixStream;
+use tower::{Service as _, ServiceExt as _};
 
 use crate::Token;
 use crate::stream::{self, ByteStream};
@@ -34,30 +35,45 @@ pub trait Transport: Send + Sync {
 /// Over the network, with kept-alive connections.
 pub struct HttpTransport {
     base: Uri,
-    client: legacy::Client<HttpConnector, Full<Bytes>>,
+    connector: HttpsConnector<HttpConnector>,
+    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl HttpTransport {
-    /// `url` as `http://127.0.0.1:8080`.
+    /// `url` as `http://127.0.0.1:8080` or `https://hafen.example.org`.
     ///
     /// # Errors
-    /// Invalid when it is not such a URL.
+    /// Invalid when it is not such a URL; unavailable when this machine has no certificates to check https by.
     pub fn new(url: &str) -> Result<Self> {
         let base: Uri = url
             .trim_end_matches('/')
             .parse()
             .map_err(|e| Error::invalid(format!("{url:?} is not a URL: {e}")))?;
-        if base.scheme_str() != Some("http") || base.authority().is_none() {
-            return Err(Error::invalid(format!("{url:?} is not of the form http://host:port")));
+        let secure = base.scheme_str() == Some("https");
+        if !secure && base.scheme_str() != Some("http") || base.authority().is_none() {
+            return Err(Error::invalid(format!(
+                "{url:?} is not of the form http://host:port or https://host"
+            )));
         }
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(10)));
-        Ok(Self { base, client: legacy::Client::builder(TokioExecutor::new()).build(connector) })
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(secure)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = legacy::Client::builder(TokioExecutor::new()).build(connector.clone());
+        Ok(Self { base, connector, client })
     }
 
     fn authority(&self) -> &str {
         self.base.authority().map_or("", http::uri::Authority::as_str)
+    }
+
+    fn scheme(&self) -> &str {
+        self.base.scheme_str().unwrap_or("http")
     }
 
     fn unreachable(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -70,12 +86,28 @@ impl HttpTransport {
     }
 }
 
+/// The certificates this machine trusts; none are read where they are not needed.
+fn tls(secure: bool) -> Result<rustls::ClientConfig> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        Error::unavailable(format!("the certificates of this machine cannot be used: {error}"))
+    };
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?;
+    if !secure {
+        let nobody = rustls::RootCertStore::empty();
+        return Ok(config.with_root_certificates(nobody).with_no_client_auth());
+    }
+    Ok(config.with_native_roots().map_err(|error| unusable(&error))?.with_no_client_auth())
+}
+
 #[async_trait]
 impl Transport for HttpTransport {
     async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Body>> {
         let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         *request.uri_mut() = Uri::builder()
-            .scheme("http")
+            .scheme(self.scheme())
             .authority(self.authority())
             .path_and_query(path)
             .build()
@@ -85,10 +117,9 @@ impl Transport for HttpTransport {
     }
 
     async fn stream(&self, path: &str, token: &Token) -> Result<ByteStream> {
-        let authority = self.authority();
-        let tcp = TcpStream::connect(authority).await.map_err(|e| self.unreachable(e))?;
-        tcp.set_nodelay(true).map_err(|e| self.unreachable(e))?;
-        stream::open(tcp, authority, path, Some(token)).await
+        let connection =
+            self.connector.clone().call(self.base.clone()).await.map_err(|e| self.unreachable(e))?;
+        stream::open(TokioIo::new(connection), self.authority(), path, Some(token)).await
     }
 }
 
@@ -135,13 +166,14 @@ impl Transport for SocketTransport {
 #[derive(Clone)]
 pub struct RouterTransport {
     router: axum::Router,
-    /// Where the same router listens, for byte streams: those need a connection to take over.
-    listen: Option<SocketAddr>,
 }
 
+/// What a byte stream may hold in either direction before its writer waits.
+const PIPE: usize = 64 << 10;
+
 impl RouterTransport {
-    pub fn new(router: axum::Router, listen: Option<SocketAddr>) -> Self {
-        Self { router, listen }
+    pub fn new(router: axum::Router) -> Self {
+        Self { router }
     }
 }
 
@@ -156,12 +188,60 @@ impl Transport for RouterTransport {
     }
 
     async fn stream(&self, path: &str, token: &Token) -> Result<ByteStream> {
-        let Some(listen) = self.listen else {
-            return Err(Error::unavailable("byte streams need a listening address"));
-        };
-        let tcp = TcpStream::connect(listen)
-            .await
-            .map_err(|e| Error::unavailable("cannot connect").with_cause(e))?;
-        stream::open(tcp, &listen.to_string(), path, Some(token)).await
+        // A byte stream takes a connection over, so there is one, within the process: the token stays in it.
+        let (near, far) = tokio::io::duplex(PIPE);
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(far), service)
+            .with_upgrades();
+        // Ends with the stream; whoever opened it is who acts behind it.
+        tokio::spawn(Actor::current().acts(connection));
+        stream::open(near, "hafen", path, Some(token)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::WebSocketUpgrade;
+    use axum::extract::ws::Message;
+    use axum::routing::get;
+    use hafen_base::ActorKind;
+    use http::HeaderMap;
+
+    use super::*;
+
+    /// Says who asks and by what, then gives back what it gets.
+    async fn echo(upgrade: WebSocketUpgrade, headers: HeaderMap) -> axum::response::Response {
+        let bearer = headers[header::AUTHORIZATION].to_str().unwrap_or_default().to_owned();
+        let said = format!("{} {bearer}", Actor::current().id);
+        upgrade.on_upgrade(async move |mut socket| {
+            let mut next = Some(Bytes::from(said));
+            while let Some(bytes) = next {
+                if socket.send(Message::Binary(bytes)).await.is_err() {
+                    return;
+                }
+                next = match socket.recv().await {
+                    Some(Ok(Message::Binary(bytes))) if !bytes.is_empty() => Some(bytes),
+                    _ => None,
+                };
+            }
+        })
+    }
+
+    #[tokio::test]
+    async fn a_byte_stream_stays_within_the_process_and_keeps_its_actor() {
+        let router = axum::Router::new().route("/echo", get(echo));
+        let transport = RouterTransport::new(router);
+        let olga = Actor { kind: ActorKind::Person, id: "u-olga".into(), ..Actor::platform() };
+        let opened = olga.acts(transport.stream("/echo", &Token::new("inner"))).await;
+        let mut stream = opened.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(stream.receiver.recv().await.as_deref(), Some(&b"u-olga Bearer inner"[..]));
+        let large = Bytes::from(vec![7; 300_000]);
+        assert!(stream.sender.send(large.clone()).await.is_ok());
+        assert_eq!(stream.receiver.recv().await, Some(large));
+        drop(stream.sender);
+        assert_eq!(stream.receiver.recv().await, None, "our end ends it");
+        let missing = transport.stream("/nothing", &Token::new("inner")).await;
+        assert!(missing.is_err_and(|error| error.kind() == hafen_base::ErrorKind::NotFound));
     }
 }

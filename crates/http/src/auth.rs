@@ -59,14 +59,19 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 /// Who may ask. Holds only the token's hash, so that a stray `{:?}` or core dump shows no secret.
 #[derive(Clone)]
 pub struct Access {
-    token: Arc<[u8; 32]>,
+    token: Option<Arc<[u8; 32]>>,
     operator: Option<u32>,
 }
 
 impl Access {
     /// Whoever presents this token, and requests from within this process that present it.
     pub fn token(token: &str) -> Self {
-        Self { token: Arc::new(Sha256::digest(token.as_bytes()).into()), operator: None }
+        Self { token: Some(Arc::new(Sha256::digest(token.as_bytes()).into())), operator: None }
+    }
+
+    /// No token opens.
+    pub fn nobody() -> Self {
+        Self { token: None, operator: None }
     }
 
     /// And this user, without a token, at the platform's socket; root as well, who can become any user.
@@ -78,9 +83,10 @@ impl Access {
 
     /// Whether this is the token, in constant time.
     pub fn fits(&self, presented: &str) -> bool {
+        let Some(token) = &self.token else { return false };
         // Both sides are hashes of equal length.
         let presented: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
-        presented.ct_eq(&*self.token).into()
+        presented.ct_eq(&**token).into()
     }
 
     /// Who asks, by the token or at the socket; nobody, where neither is good. A token that is presented decides, wherever
@@ -246,7 +252,7 @@ pub(crate) async fn check(edge: Edge, request: Request, next: Next) -> Response 
 fn unauthenticated() -> Error {
     Error::new(
         ErrorKind::Unauthenticated,
-        "send the platform's token as `Authorization: Bearer …`; it stands in the file `token` under HAFEN_HOME",
+        "send a token as `Authorization: Bearer …`, or sign in; on the platform's host its owner needs none",
     )
 }
 

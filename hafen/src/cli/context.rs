@@ -73,7 +73,7 @@ pub fn name_or_nothing(text: &str) -> Result<String, String> {
 
 /// A client of the running platform.
 pub fn client() -> Result<Client> {
-    Home::find()?.client()
+    crate::reach::client(&Home::find()?)
 }
 
 /// A key that makes one command act once, even when its request is sent again.

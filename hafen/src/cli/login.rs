@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use hafen_base::{Clock as _, Error, Result, SystemClock, Timestamp};
+use hafen_base::{Clock as _, Error, ErrorKind, Result, SystemClock, Timestamp};
 use hafen_client::Client;
 use hafen_client::wire::{AccessGrant, AccessGrantCreate, RevocationCreate};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::context::{Context, client, usage};
 use crate::bastion::NAME;
 use crate::output;
+use crate::sign_in::SignIn;
 
 #[derive(Debug, Args)]
 pub struct LoginArgs {
@@ -112,7 +113,7 @@ impl Folder {
         std::fs::read_to_string(&public).map_err(|error| unusable(&public, error))
     }
 
-    async fn renew(&self, client: &Client, ttl: i64) -> Result<AccessGrant> {
+    async fn renew(&self, client: &Client, url: Option<&str>, ttl: i64) -> Result<AccessGrant> {
         let public_key = self.public_key().await?;
         let grant = client.access_grant_create(&AccessGrantCreate { public_key, ttl }).await?;
         let address = grant.bastion_address.as_deref().ok_or_else(|| {
@@ -121,14 +122,14 @@ impl Folder {
         self.write("bastion-cert.pub", &format!("{}\n", grant.bastion.certificate.trim()))?;
         self.write("machine-cert.pub", &format!("{}\n", grant.machine.certificate.trim()))?;
         self.write("known_hosts", &format!("@cert-authority {NAME},*.hafen {}\n", grant.host_ca.trim()))?;
-        self.write("config", &self.config(address, &grant)?)?;
+        self.write("config", &self.config(address, url, &grant)?)?;
         let until =
             serde_json::to_string(&Until { valid_before: grant.valid_before }).map_err(Error::internal)?;
         self.write("until.json", &until)?;
         Ok(grant)
     }
 
-    fn config(&self, address: &str, grant: &AccessGrant) -> Result<String> {
+    fn config(&self, address: &str, url: Option<&str>, grant: &AccessGrant) -> Result<String> {
         let (host, port) = address
             .rsplit_once(':')
             .ok_or_else(|| Error::internal(format!("{address:?} is no address of a bastion")))?;
@@ -136,8 +137,10 @@ impl Folder {
         let program = std::env::current_exe().map_err(Error::internal)?;
         let folder = self.0.display();
         let renew = format!(
-            "{} login --if-needed --folder {}",
+            "{} login --if-needed{} --folder {}",
             super::access::quote(&program),
+            // Whoever calls ssh need not say it.
+            url.map(|url| format!(" --url {}", super::access::quote(Path::new(url)))).unwrap_or_default(),
             super::access::quote(&self.0)
         );
         let (user, login) = (&grant.bastion.user, &grant.machine.user);
@@ -172,19 +175,36 @@ fn include(config: &Path) -> Result<()> {
         .map_err(|error| unusable(config, error))
 }
 
-pub async fn login(args: LoginArgs) -> Result<()> {
+pub async fn login(context: &Context, args: LoginArgs) -> Result<()> {
     let (folder, config) = Folder::find(args.folder)?;
     if args.if_needed && folder.is_fresh() {
         return Ok(());
     }
+    // A configuration of ssh asks for certificates in the middle of a connection: nobody is there to open a browser.
+    let signed_in = if args.if_needed { None } else { super::sign_in::ensure().await? };
     let client = client()?;
+    let url = match (&signed_in, crate::reach::said_url()) {
+        (Some((sign_in, _)), _) => Some(sign_in.url.clone()),
+        (None, said) => said,
+    };
     loop {
-        let grant = folder.renew(&client, args.ttl).await?;
+        let grant = match folder.renew(&client, url.as_deref(), args.ttl).await {
+            Ok(grant) => grant,
+            // Signing in was done; that SSH is not for this person, or runs nowhere, does not undo it.
+            Err(error) if is_anew(signed_in.as_ref()) && is_without_ssh(&error) => {
+                output::note(&format!("No SSH certificates: {error}"));
+                return done(context, url.as_deref(), None);
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(config) = &config {
             include(config)?;
         }
         if args.if_needed {
             return Ok(());
+        }
+        if context.json && !args.renew {
+            return done(context, url.as_deref(), Some(&grant));
         }
         output::line(&format!("Certificates until {}.", grant.valid_before));
         if !args.renew {
@@ -202,6 +222,23 @@ pub async fn login(args: LoginArgs) -> Result<()> {
         let left = grant.valid_before.since(SystemClock.now());
         SystemClock.sleep(left.saturating_sub(EARLY.max(left / 3))).await;
     }
+}
+
+fn is_anew(signed_in: Option<&(SignIn, bool)>) -> bool {
+    signed_in.is_some_and(|(_, anew)| *anew)
+}
+
+fn is_without_ssh(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Conflict)
+}
+
+fn done(context: &Context, url: Option<&str>, grant: Option<&AccessGrant>) -> Result<()> {
+    if !context.json {
+        return Ok(());
+    }
+    output::json(
+        &serde_json::json!({ "url": url, "certificates_until": grant.map(|grant| grant.valid_before) }),
+    )
 }
 
 pub async fn access(context: &Context, command: AccessCommand) -> Result<()> {

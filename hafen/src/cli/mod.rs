@@ -1,17 +1,22 @@
 //! The command line: one file per noun. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes pending.
 
 mod access;
+mod ask;
 mod context;
 mod doctor;
 mod events;
+mod identity;
+mod identity_verbs;
 mod image;
 mod ledger;
 mod login;
 mod machine;
+mod owner;
 mod plan;
 mod plan_text;
 mod policy;
 mod show;
+mod sign_in;
 mod witness;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -20,6 +25,7 @@ use hafen_base::{Error, Result};
 use crate::output;
 use crate::serve::ServeArgs;
 use context::Context;
+pub use context::usage;
 
 /// Code of errors that mean wrong usage: exit code 2.
 pub const USAGE: &str = "usage";
@@ -31,6 +37,9 @@ pub struct Cli {
     /// Project; else the one of ./hafen.toml, else the only one there is.
     #[arg(long, short = 'p', global = true, env = "HAFEN_PROJECT", value_parser = context::name_or_nothing)]
     project: Option<String>,
+    /// The platform to speak to, as `https://hafen.example.org`; else the one that runs here, else the one of the last login.
+    #[arg(long, global = true, env = "HAFEN_URL", value_name = "URL")]
+    url: Option<String>,
     /// Print JSON of a stable shape.
     #[arg(long, global = true)]
     json: bool,
@@ -44,11 +53,26 @@ enum Command {
     Serve(ServeArgs),
     /// Run the SSH bastion as a process of its own.
     Bastion(crate::bastion::BastionArgs),
-    /// Get short-lived SSH certificates and set up stock ssh: then `ssh web-1.PROJECT.hafen`, scp, rsync, git and Ansible work.
+    /// Sign in at a platform elsewhere, get short-lived SSH certificates and set up stock ssh: then `ssh web-1.PROJECT.hafen`,
+    /// scp, rsync, git and Ansible work.
     Login(login::LoginArgs),
+    /// Sign out at a platform elsewhere.
+    Logout,
+    /// Prove the second factor again, for what is dangerous; holds for five minutes.
+    StepUp {
+        /// A code of the authenticator app or a recovery code; asked for unless said.
+        #[arg(long)]
+        code: Option<String>,
+    },
+    /// Show who the platform takes this user for.
+    Whoami,
+    /// Invite an owner of the platform from its own host: the way back for who lost every way in.
+    InviteOwner(owner::InviteOwnerArgs),
     /// SSH access: sessions, revocation, alerts.
     #[command(subcommand)]
     Access(login::AccessCommand),
+    #[command(flatten)]
+    Identity(identity_verbs::IdentityCommand),
     /// Show what an apply would change.
     Plan(plan::PlanArgs),
     /// Bring reality to the manifest, or apply a saved plan.
@@ -119,12 +143,18 @@ impl Cli {
 }
 
 pub async fn run(cli: Cli) -> Result<u8> {
+    crate::reach::say_url(cli.url);
     let context = Context::new(cli.project, cli.json);
     match cli.command {
         Command::Serve(args) => crate::serve::run(args).await.map(|()| 0),
         Command::Bastion(args) => crate::bastion::run(args).await.map(|()| 0),
-        Command::Login(args) => login::login(args).await.map(|()| 0),
+        Command::Login(args) => login::login(&context, args).await.map(|()| 0),
+        Command::Logout => sign_in::logout(&context).await.map(|()| 0),
+        Command::StepUp { code } => sign_in::step_up(&context, code).await.map(|()| 0),
+        Command::Whoami => sign_in::whoami(&context).await.map(|()| 0),
+        Command::InviteOwner(args) => owner::run(&context, args).await.map(|()| 0),
         Command::Access(command) => login::access(&context, command).await.map(|()| 0),
+        Command::Identity(command) => identity::run(&context, command).await.map(|()| 0),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => plan::apply(&context, args).await,
         Command::Destroy(args) => plan::destroy(&context, args).await,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hafen_base::{Actor, ActorKind, Error, ErrorKind, Result};
 use hafen_client::Token;
-use hafen_http::{Access, Admitted, Asked, Gate, Peer, Permits, Permitted, StillPermitted};
+use hafen_http::{Access, Admitted, Asked, Gate, Lines, Peer, Permits, Permitted, StillPermitted};
 use hafen_identity::{Caller, Held, Presented};
 use hafen_policy::Answer;
 use http::Extensions;
@@ -22,14 +22,37 @@ use rights::{Place, Rights};
 /// Who somebody is, by what they present.
 #[derive(Clone)]
 struct Door {
-    /// The token of this home and the user who owns it.
+    /// The token of the first start, while nobody owns the platform, and the user who owns this home.
     access: Access,
+    /// Connections that came with that token.
+    lines: Lines,
     operator: u32,
     rights: Rights,
 }
 
 impl Door {
+    /// Refuses the token of the first start once somebody owns the platform.
+    async fn check_bootstrap(&self, bearer: Option<&str>, peer: Option<Peer>) -> Result<()> {
+        if !bearer.is_some_and(|bearer| self.access.fits(bearer)) {
+            return Ok(());
+        }
+        // Before the question, so that a connection that passes it here is known when the token ends.
+        if let Some(Peer::Tcp(address)) = peer {
+            self.lines.mark(address);
+        }
+        if !self.rights.identity().is_owned().await? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unauthenticated,
+            "the token of the first start ended when the first owner accepted the invitation: sign in (`hafen login`); \
+             on the platform's host its owner needs none",
+        )
+        .with_code("bootstrap_over"))
+    }
+
     async fn caller(&self, bearer: Option<&str>, peer: Option<Peer>) -> Result<Caller> {
+        self.check_bootstrap(bearer, peer).await?;
         let identity = self.rights.identity();
         if let Some(actor) = self.access.who(bearer, peer) {
             let mut caller = identity.authenticate(Presented::LocalPeer { uid: self.operator }).await?;
@@ -78,12 +101,12 @@ async fn across(rights: &Rights, caller: &Caller, action: &'static str) -> Resul
 
 impl PlatformGate {
     /// `operator` is the user who owns the home.
-    pub fn new(access: Access, operator: u32, rights: Rights) -> Self {
+    pub fn new(access: Access, lines: Lines, operator: u32, rights: Rights) -> Self {
         let mut table: HashMap<&'static str, Vec<&'static Endpoint>> = HashMap::new();
         for endpoint in endpoints::all() {
             table.entry(endpoint.route).or_default().push(endpoint);
         }
-        Self { door: Door { access, operator, rights }, table }
+        Self { door: Door { access, lines, operator, rights }, table }
     }
 
     /// What is asked, if the table knows it. A route with other methods only is left to the router, which answers 405.
@@ -163,9 +186,9 @@ fn refusal(action: &str, answer: &Answer) -> Error {
 #[async_trait]
 impl Gate for PlatformGate {
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
-        // One service calls another for whoever it acts for; what that may was decided when it was asked for.
+        // Services call one another behind it, each other's routers.
         if asked.peer.is_none() {
-            return self.door.access.admit(asked).await;
+            return Err(Error::new(ErrorKind::Unauthenticated, "this request came by no connection"));
         }
         let caller = self.door.caller(asked.bearer, asked.peer).await?;
         let mut extensions = match self.endpoint(&asked)? {

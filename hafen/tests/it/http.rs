@@ -22,6 +22,18 @@ pub fn send_body(
     send_with(platform, method, path, token, "", json)
 }
 
+/// A form, as a browser sends it, with further header lines.
+pub fn send_form(
+    platform: &Platform,
+    method: &str,
+    path: &str,
+    headers: &str,
+    form: &str,
+) -> (String, String) {
+    let headers = format!("Content-Type: application/x-www-form-urlencoded\r\n{headers}");
+    send_any(platform, method, path, &headers, form)
+}
+
 /// The same, with further header lines, each ended by CRLF.
 fn send_with(
     platform: &Platform,
@@ -31,15 +43,19 @@ fn send_with(
     headers: &str,
     json: &str,
 ) -> (String, String) {
+    let token = token.map(|token| format!("Authorization: {token}\r\n")).unwrap_or_default();
+    send_any(platform, method, path, &format!("Content-Type: application/json\r\n{token}{headers}"), json)
+}
+
+fn send_any(platform: &Platform, method: &str, path: &str, headers: &str, body: &str) -> (String, String) {
     let endpoint = std::fs::read_to_string(platform.home.path().join("api.json")).unwrap();
     let endpoint: Value = serde_json::from_str(&endpoint).unwrap();
     let address = endpoint["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
-    let token = token.map(|token| format!("Authorization: {token}\r\n")).unwrap_or_default();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{token}{headers}Content-Length: {}\r\n\r\n{json}",
-        json.len()
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();

@@ -35,7 +35,8 @@ pub fn program() -> Command {
     for variable in ["HAFEN_URL", "HAFEN_TOKEN", "HAFEN_PROJECT", "HAFEN_DATABASE", "HAFEN_LISTEN"] {
         command.env_remove(variable);
     }
-    command.stdin(Stdio::null());
+    // Nobody is signed in anywhere else, whoever runs the tests.
+    command.env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
     command
 }
 

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::http::{send_body, token};
-use crate::platform::{Platform, text};
+use crate::people::totp;
+use crate::platform::Platform;
 
 const ROLES: [&str; 7] = ["owner", "maintainer", "operator", "developer", "auditor", "viewer", "none"];
 
@@ -84,16 +85,6 @@ impl World {
             "yes"
         }
     }
-}
-
-/// RFC 6238, as an authenticator app that this project did not write.
-fn totp(secret: &str) -> String {
-    let program = "import base64,hashlib,hmac,struct,sys,time
-k=base64.b32decode(sys.argv[1]+'='*(-len(sys.argv[1])%8))
-h=hmac.new(k,struct.pack('>Q',int(time.time())//30),hashlib.sha1).digest()
-print('%06d'%((struct.unpack('>I',h[h[19]&15:][:4])[0]&0x7fffffff)%1000000))";
-    let output = std::process::Command::new("python3").args(["-c", program, secret]).output().unwrap();
-    text(&output.stdout).trim().to_owned()
 }
 
 /// The endpoints with their paths filled in. Nothing but the project exists, so that nothing is changed by those who may.

@@ -22,6 +22,8 @@ use crate::store::{membership, person, project, service_account};
 const FRESH: Duration = Duration::from_secs(1);
 /// A use is written down when it is this much later than the one before.
 const USE_EVERY: Duration = Duration::from_mins(1);
+/// How often another replica's first owner is looked for.
+const ELSEWHERE: Duration = Duration::from_secs(5);
 /// Bounds memory; a full cache starts anew.
 const MOST: usize = 20_000;
 
@@ -34,6 +36,8 @@ pub struct Cache {
     owners: RwLock<HashMap<String, Owned>>,
     pub(crate) holdings: Kept<Holdings>,
     pub(crate) roles: Kept<Vec<CustomRole>>,
+    /// When, and as of which generation, the platform was seen without an owner.
+    unowned: Mutex<Option<(u64, Timestamp)>>,
     /// Uses that wait to be written: credential to when.
     uses: Mutex<HashMap<String, Timestamp>>,
 }
@@ -320,6 +324,43 @@ impl Identity {
             self.0.commit(tx).await?;
         }
         Ok(())
+    }
+
+    /// Whether the platform has, or ever had, an owner. Then the token of its first start opens nothing more.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn is_owned(&self) -> Result<bool> {
+        if *self.0.owned.borrow() {
+            return Ok(true);
+        }
+        let (now, generation) = (self.0.now(), self.0.cache.generation());
+        let seen = *self.0.cache.unowned.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_some_and(|(at, when)| at == generation && now.since(when) < FRESH) {
+            return Ok(false);
+        }
+        if membership::was_owned(self.0.db.reader(), self.0.default).await? {
+            self.0.owned.send_replace(true);
+            return Ok(true);
+        }
+        *self.0.cache.unowned.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation, now));
+        Ok(false)
+    }
+
+    /// Waits until the platform has its first owner. Who comes by another replica is heard of within seconds.
+    pub async fn becomes_owned(&self) {
+        let mut told = self.0.owned.subscribe();
+        loop {
+            match self.is_owned().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::warn!("whether the platform has an owner is unknown: {error}"),
+            }
+            tokio::select! {
+                _ = told.wait_for(|owned| *owned) => {}
+                () = self.0.clock.sleep(ELSEWHERE) => {}
+            }
+        }
     }
 
     /// Who owns a project, for the check of a request. Projects that are older than teams belong to the default organisation.

@@ -15,6 +15,7 @@ use webauthn_rs::prelude::{Webauthn, WebauthnBuilder};
 
 use crate::check::Cache;
 use crate::fetch::Fetch;
+use crate::issuers::Issuers;
 use crate::model::password::{Cost, Password, hash};
 use crate::{reconcile, store};
 
@@ -36,6 +37,8 @@ pub struct IdentityConfig {
     pub fetch: Arc<dyn Fetch>,
     /// The machines service, which is asked whether a project exists before its name is given to somebody else.
     pub machines: Option<Client>,
+    /// Issuers of workload identities may be on this machine itself, by plain http: for tests.
+    pub loopback_issuers: bool,
 }
 
 /// The service: cheap to clone, shared by handlers and reconcilers.
@@ -63,6 +66,11 @@ pub(crate) struct Parts {
     pub local_operator: Option<u32>,
     pub fetch: Arc<dyn Fetch>,
     pub machines: Option<Client>,
+    pub loopback_issuers: bool,
+    /// Their keys.
+    pub issuers: Issuers,
+    /// Turns true when the platform has its first owner, for good.
+    pub owned: watch::Sender<bool>,
     running: Mutex<bool>,
 }
 
@@ -100,6 +108,9 @@ impl Identity {
             local_operator: config.local_operator,
             fetch: config.fetch,
             machines: config.machines,
+            loopback_issuers: config.loopback_issuers,
+            issuers: Issuers::default(),
+            owned: watch::Sender::new(false),
             running: Mutex::new(false),
         }));
         identity.keys_rotate().await?;

@@ -54,9 +54,9 @@ pub struct WorkloadIdentity {
     pub issuer: String,
     /// `aud`
     pub audience: String,
-    /// The issuer's keys (RFC 7517).
-    #[schema(value_type = Object)]
-    pub jwks: Value,
+    /// The issuer's keys (RFC 7517), where they were given; otherwise they are fetched from it.
+    #[schema(value_type = Option<Object>)]
+    pub jwks: Option<Value>,
     /// Each must be there and equal; one that ends in `*` is a beginning.
     pub claims: BTreeMap<String, String>,
     pub scopes: Option<Vec<String>>,
@@ -78,8 +78,10 @@ pub struct WorkloadIdentityCreate {
     pub issuer: String,
     #[schema(min_length = 1, max_length = 500)]
     pub audience: String,
-    #[schema(value_type = Object)]
-    pub jwks: Value,
+    /// The issuer's keys (RFC 7517). Without them they are fetched from the issuer (OpenID Connect Discovery), by https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub jwks: Option<Value>,
     pub claims: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 200)]

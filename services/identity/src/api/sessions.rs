@@ -110,6 +110,8 @@ async fn session_delete_others(
 }
 
 /// Prove a second factor again, for what is dangerous. Holds for five minutes.
+///
+/// With a session, or an access token of the command line (`hafen-cli`).
 #[utoipa::path(post, path = "/api/v1/step-up", tag = "identity", operation_id = "step_up",
     request_body = StepUp,
     responses(

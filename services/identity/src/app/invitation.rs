@@ -44,14 +44,15 @@ fn unusable() -> Error {
 }
 
 impl Identity {
-    /// An invitation to become the first owner of the platform; `None` when there is an owner. An earlier one of these ends.
+    /// An invitation to become the first owner of the platform; `None` when there is or was an owner. An earlier one of these
+    /// ends.
     ///
     /// # Errors
     /// As the database's.
     pub async fn bootstrap_invitation(&self) -> Result<Option<Secret>> {
         let organisation = self.0.default;
         let mut tx = self.0.db.write().await?;
-        if membership::owners(&mut *tx, organisation).await? > 0 {
+        if membership::was_owned(&mut *tx, organisation).await? {
             return Ok(None);
         }
         invitation::withdraw_owner(&mut tx, organisation).await?;
@@ -59,6 +60,19 @@ impl Identity {
             self.invite_with(&mut tx, organisation, ("", &organisation.to_string(), OWNER), 72).await?;
         self.0.commit(tx).await?;
         Ok(Some(made.1))
+    }
+
+    /// An invitation to become an owner of the platform, whoever else is: for who lost every way in. The actor of the task is
+    /// who asked for it.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn owner_invitation(&self) -> Result<InvitationCreated> {
+        let organisation = self.0.default;
+        let mut tx = self.0.db.write().await?;
+        let made = self.invite(&mut tx, organisation, ("", &organisation.to_string(), OWNER), 72).await?;
+        self.0.commit(tx).await?;
+        Ok(made)
     }
 
     pub(super) async fn invite(
@@ -308,11 +322,22 @@ impl Identity {
         };
         let mut tx = self.0.db.write().await?;
         let mut factors = Vec::new();
+        let owner = row.organisation == self.0.default
+            && row.role == OWNER
+            && row.scope == self.0.default.to_string();
+        let first = owner && !membership::was_owned(&mut *tx, row.organisation).await?;
         let work = async {
             if !invitation::end(&mut tx, &row.id.to_string(), "accepted").await? {
                 return Err(unusable());
             }
             ceremony::delete(&mut tx, &hash).await?;
+            if first {
+                // Another one that lies about would make a second owner of whoever finds it.
+                invitation::withdraw_owner(&mut tx, row.organisation).await?;
+                let object = format!("organisation/{}", row.organisation);
+                let message = "the platform has its first owner: the token of its first start has ended";
+                self.0.record(&mut tx, "bootstrap.ended", object, message.into(), json!({})).await?;
+            }
             self.settle(&mut tx, &person, &row).await?;
             if let Some(phc) = phc {
                 factor::password_set(&mut tx, &id, &phc, now).await?;
@@ -350,6 +375,9 @@ impl Identity {
         };
         let accepted = origin.actor(&person, "").acts(work).await?;
         self.0.commit_rights(tx).await?;
+        if owner {
+            self.0.owned.send_replace(true);
+        }
         Ok(accepted)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hafen_base::{Error, ErrorKind, Page, PageLimit, Result, SessionId, Timestamp};
+use hafen_base::{ActorKind, Error, ErrorKind, Page, PageLimit, Result, SessionId, Timestamp};
 use hafen_client::wire::{Held, Session, SessionCreated, StepUp, Whoami};
 use hafen_db::Tx;
 use serde_json::json;
@@ -12,6 +12,7 @@ use super::prove::wrong;
 use crate::Identity;
 use crate::model::caller::Caller;
 use crate::model::secret::{Kind, Secret};
+use crate::oidc::CLI;
 use crate::store::credential::{self, CredentialRow};
 use crate::store::person::PersonRow;
 use crate::store::{factor, organisation, person};
@@ -144,10 +145,24 @@ impl Identity {
         self.0.commit_rights(tx).await
     }
 
+    /// What a second factor is proven for: the session that asks; or an access token of the command line, where a person
+    /// types the code as in a browser. It lasts for a quarter of an hour at most, and changes nothing of how one signs in.
+    async fn step_up_of(&self, caller: &Caller) -> Result<String> {
+        if let Some(id) = caller.actor.credential.strip_prefix("token/")
+            && caller.actor.kind == ActorKind::Person
+        {
+            let row = credential::get(self.0.db.reader(), caller.organisation, id).await?;
+            if row.kind == Kind::Access && row.client == CLI {
+                return Ok(id.to_owned());
+            }
+        }
+        caller.must_be_a_session()?;
+        Ok(caller.actor.credential.strip_prefix("session/").unwrap_or("").to_owned())
+    }
+
     /// Proves a second factor again.
     pub(crate) async fn step_up(&self, caller: &Caller, body: StepUp, origin: &Origin) -> Result<Timestamp> {
-        caller.must_be_a_session()?;
-        let id = caller.actor.credential.strip_prefix("session/").unwrap_or("").to_owned();
+        let id = self.step_up_of(caller).await?;
         let subject = &caller.actor.id;
         let (mut tx, name) = if let (Some(ceremony), Some(credential)) = (&body.ceremony, body.credential) {
             let (tx, proven) = self.passkey_prove(ceremony, credential).await?;

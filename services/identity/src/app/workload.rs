@@ -3,12 +3,22 @@
 use hafen_base::{Error, MembershipId, Result, TokenId};
 use hafen_client::wire::{Membership, WorkloadIdentity, WorkloadIdentityCreate};
 use jsonwebtoken::jwk::JwkSet;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::check_words;
 use crate::Identity;
+use crate::issuers::{check_issuer, discover};
 use crate::model::caller::Caller;
 use crate::store::{credential, membership, workload};
+
+fn check_keys(keys: &Value) -> Result<()> {
+    let keys: JwkSet = serde_json::from_value(keys.clone())
+        .map_err(|error| Error::invalid_field("/jwks", format!("not a JWK set (RFC 7517): {error}")))?;
+    if keys.keys.is_empty() || keys.keys.len() > 50 {
+        return Err(Error::invalid_field("/jwks", "1 to 50 keys"));
+    }
+    Ok(())
+}
 
 impl Identity {
     pub(crate) async fn workload_create(
@@ -44,13 +54,20 @@ impl Identity {
                 return Err(Error::invalid_field("/claims", format!("{name}: `*` alone is no condition")));
             }
         }
-        let keys: JwkSet = serde_json::from_value(body.jwks.clone())
-            .map_err(|error| Error::invalid_field("/jwks", format!("not a JWK set (RFC 7517): {error}")))?;
-        if keys.keys.is_empty() || keys.keys.len() > 50 {
-            return Err(Error::invalid_field("/jwks", "1 to 50 keys"));
+        match &body.jwks {
+            Some(keys) => check_keys(keys)?,
+            None => check_issuer(&body.issuer, self.0.loopback_issuers)
+                .map_err(|wanted| Error::invalid_field("/issuer", wanted))?,
         }
         let (scopes, projects) =
             (check_words("/scopes", body.scopes, 200)?, check_words("/projects", body.projects, 1000)?);
+        if body.jwks.is_none() {
+            // Asked now, because nobody looks when a job is refused at night; but only for somebody who may.
+            caller.must_have_stepped_up(self.0.now())?;
+            discover(&*self.0.fetch, &body.issuer).await.map_err(|error| {
+                Error::invalid_field("/issuer", format!("its keys cannot be fetched: {}", error.message()))
+            })?;
+        }
         let mut tx = self.0.db.write().await?;
         let scope = self.scope(&mut tx, organisation, &body.scope).await?;
         self.role(&mut tx, organisation, &body.role).await?;

@@ -42,8 +42,14 @@ pub fn claimed_issuer(jwt: &str) -> Result<String, Refused> {
     claims.get("iss").and_then(Value::as_str).map(str::to_owned).ok_or(Refused("the token names no issuer"))
 }
 
+/// The key a JWT claims, unchecked: only to see whether we have it.
+pub fn claimed_key(jwt: &str) -> Option<String> {
+    let header = jwt.split('.').next().and_then(part)?;
+    header.get("kid").and_then(Value::as_str).map(str::to_owned)
+}
+
 /// The algorithms a key is for. Symmetric keys are for none: what verifies would also forge.
-fn algorithms(key: &Jwk) -> &'static [Algorithm] {
+pub fn algorithms(key: &Jwk) -> &'static [Algorithm] {
     match &key.algorithm {
         AlgorithmParameters::RSA(_) => &[
             Algorithm::RS256,
@@ -76,9 +82,8 @@ pub fn check(
         return Err(Refused("the header has critical extensions that are not known here"));
     }
     let kid = header.get("kid").and_then(Value::as_str).ok_or(Refused("the header names no key"))?;
-    let key = keys
-        .find(kid)
-        .ok_or(Refused("the key is not one of this issuer's: are its keys up to date here?"))?;
+    let key =
+        keys.find(kid).ok_or(Refused("the key is not one of this issuer's, as far as is known here"))?;
     let wanted = header.get("alg").and_then(Value::as_str).unwrap_or("none");
     let algorithm = wanted.parse::<Algorithm>().ok().filter(|one| algorithms(key).contains(one));
     let algorithm = algorithm.ok_or(Refused("the algorithm does not belong to this key"))?;

@@ -1,7 +1,9 @@
 //! Workload identity: a job trades the JWT of its own issuer for a short-lived, limited token (RFC 8693). No secret is stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::{Value, json};
 
@@ -90,9 +92,22 @@ impl Identity {
         let trusts = workload::of_issuer(self.0.db.reader(), &issuer).await?;
         let mut why = "nobody here trusts this issuer";
         let mut found = Vec::new();
+        let mut away = false;
         for trust in trusts.into_iter().filter(|trust| named.is_none_or(|named| named == trust.id)) {
-            let keys: JwkSet = serde_json::from_value(trust.jwks.clone())
-                .map_err(|_| refused("the issuer's keys are broken"))?;
+            let keys = if let Some(given) = &trust.jwks {
+                serde_json::from_value::<JwkSet>(given.clone())
+                    .map(Arc::new)
+                    .map_err(|_| refused("the issuer's keys are broken"))?
+            } else {
+                let kid = jwt::claimed_key(presented);
+                let fetch = &*self.0.fetch;
+                let known = self.0.issuers.keys(fetch, &issuer, kid.as_deref(), self.0.now()).await;
+                let Ok(keys) = known else {
+                    away = true;
+                    continue;
+                };
+                keys
+            };
             match jwt::check(presented, &keys, &trust.issuer, &trust.audience, self.0.now()) {
                 Ok(claims) if jwt::fits(&claims, trust.claims.iter()) => found.push((trust, claims)),
                 Ok(_) => why = "no workload identity fits the claims of this token",
@@ -100,6 +115,11 @@ impl Identity {
             }
         }
         match found.pop() {
+            None if away => Err(OauthError {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: "temporarily_unavailable",
+                description: "the issuer's keys cannot be fetched just now; try again".into(),
+            }),
             None => Err(refused(why)),
             Some(_) if !found.is_empty() => Err(OauthError::new(
                 "invalid_request",

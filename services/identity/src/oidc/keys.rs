@@ -54,6 +54,17 @@ impl Identity {
         self.0.commit(tx).await
     }
 
+    /// Whether the key this service was given is the one its secrets are sealed with.
+    ///
+    /// # Errors
+    /// As the seal's, when it is not.
+    pub async fn check_key(&self) -> Result<()> {
+        for key in openid::keys(self.0.db.reader()).await? {
+            self.0.key.open(&format!("signing-key/{}", key.kid), &key.sealed)?;
+        }
+        Ok(())
+    }
+
     fn key_make(&self, signs_from: Timestamp) -> Result<KeyRow> {
         let secret = loop {
             let mut bytes = Zeroizing::new([0_u8; 32]);

@@ -103,6 +103,21 @@ pub async fn of<'c>(db: impl Reads<'c>, subject: &str) -> Result<Vec<(Scope, Str
 }
 
 /// How many active people own the organisation.
+/// Whether an organisation has, or ever had, an owner: one who was reset counts.
+pub async fn was_owned<'c>(db: impl Reads<'c>, organisation: OrganisationId) -> Result<bool> {
+    let row = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM membership JOIN person ON person.id = membership.subject \
+         WHERE membership.scope = $1 AND membership.role = $2) + (SELECT COUNT(*) FROM invitation \
+         WHERE scope = $1 AND role = $2 AND status = 'accepted') AS owners",
+    )
+    .bind(organisation.to_string())
+    .bind(OWNER)
+    .fetch_one(db)
+    .await
+    .map_err(store_error)?;
+    Ok(number(&row, "owners")? > 0)
+}
+
 pub async fn owners<'c>(db: impl Reads<'c>, organisation: OrganisationId) -> Result<i64> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS owners FROM membership JOIN person ON person.id = membership.subject \

@@ -20,7 +20,10 @@ fn read(row: &Row) -> Result<WorkloadIdentity> {
         name: text(row, "name")?,
         issuer: text(row, "issuer")?,
         audience: text(row, "audience")?,
-        jwks: serde_json::from_str(&text(row, "jwks")?).map_err(Error::internal)?,
+        jwks: match text(row, "jwks")?.as_str() {
+            "" => None,
+            keys => serde_json::from_str(keys).map_err(Error::internal)?,
+        },
         claims,
         scopes: maybe_list(row, "scopes")?,
         projects: maybe_list(row, "projects")?,
@@ -41,7 +44,7 @@ pub async fn insert(tx: &mut Tx, trust: &WorkloadIdentity) -> Result<()> {
         .bind(&trust.name)
         .bind(&trust.issuer)
         .bind(&trust.audience)
-        .bind(trust.jwks.to_string())
+        .bind(trust.jwks.as_ref().map(ToString::to_string).unwrap_or_default())
         .bind(serde_json::to_string(&trust.claims).map_err(Error::internal)?)
         .bind(list_text(trust.scopes.as_deref())?)
         .bind(list_text(trust.projects.as_deref())?)

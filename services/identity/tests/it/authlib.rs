@@ -30,6 +30,7 @@ async fn authlib_completes_each_flow() {
         local_operator: None,
         fetch: Arc::new(hafen_identity::Network::new().unwrap()),
         machines: None,
+        loopback_issuers: false,
     })
     .await
     .unwrap();

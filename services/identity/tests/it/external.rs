@@ -18,7 +18,7 @@ struct Two {
     provider: String,
 }
 
-fn cookie(answer: &Answer, what: &str) -> String {
+pub fn cookie(answer: &Answer, what: &str) -> String {
     let all = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
     let found = all
         .filter(|value| value.contains(&format!("hafen_{what}=")))

@@ -9,6 +9,8 @@
 
 mod authlib;
 mod external;
+mod issuers;
+mod oidc_provider;
 mod openid;
 mod organisations;
 mod passkeys;

@@ -106,6 +106,7 @@ impl World {
             local_operator: Some(1000),
             fetch: Arc::new(hafen_identity::Network::new().unwrap()),
             machines: None,
+            loopback_issuers: true,
         })
         .await
         .unwrap();

@@ -74,7 +74,7 @@ impl App {
         .unwrap();
         let (router, _) = hafen_machines::api::router(machines.clone()).split_for_parts();
         let router = hafen_http::finish(router, Access::token(TOKEN), &["/health"]);
-        let client = Client::new(Arc::new(RouterTransport::new(router.clone(), None)), Token::new(TOKEN));
+        let client = Client::new(Arc::new(RouterTransport::new(router.clone())), Token::new(TOKEN));
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn({
             let machines = machines.clone();
