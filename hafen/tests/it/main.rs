@@ -5,6 +5,8 @@ mod bastion;
 mod breach;
 mod cloud;
 mod commands;
+mod connections;
+mod credential;
 mod documents;
 mod full_disk;
 mod http;

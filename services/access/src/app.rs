@@ -37,7 +37,20 @@ impl Access {
         message: String,
         data: Value,
     ) -> Result<()> {
-        let event = NewEvent { project: String::new(), kind, object, message, data };
+        self.event_of(tx, "", kind, object, message, data).await
+    }
+
+    /// An event that belongs to a project.
+    pub(crate) async fn event_of(
+        &self,
+        tx: &mut Tx,
+        project: &str,
+        kind: &'static str,
+        object: String,
+        message: String,
+        data: Value,
+    ) -> Result<()> {
+        let event = NewEvent { project: project.to_owned(), kind, object, message, data };
         self.0.events.append(tx, event).await.map(drop)
     }
 

@@ -86,8 +86,9 @@ impl AccessGate {
             if store::seen(&mut tx, person, what, value, self.access.0.now()).await? {
                 let message = format!("{} was not seen with this {what} before: {value}", actor.name);
                 let data = json!({ "person": person, "what": what, "value": value });
+                let project = if *what == "machine" { project_of(value) } else { "" };
                 self.access
-                    .event(&mut tx, "alert.first_seen", format!("person/{person}"), message, data)
+                    .event_of(&mut tx, project, "alert.first_seen", format!("person/{person}"), message, data)
                     .await?;
             }
         }
@@ -120,6 +121,11 @@ impl AccessGate {
         quiet.insert(key, now.plus(QUIET));
         true
     }
+}
+
+/// The project that a machine is in, by its literal name; empty for what is none.
+fn project_of(host: &str) -> &str {
+    machine_of(host).map_or("", |(_, project)| project)
 }
 
 /// Who acts, through this certificate, from there.
@@ -203,7 +209,14 @@ impl Gate for AccessGate {
             let message = format!("{} opened an SSH session to {}", session.name, session.host);
             let data = serde_json::to_value(&session).map_err(Error::internal)?;
             self.access
-                .event(&mut tx, "access.session_opened", format!("session/{}", session.id), message, data)
+                .event_of(
+                    &mut tx,
+                    project_of(&session.host),
+                    "access.session_opened",
+                    format!("session/{}", session.id),
+                    message,
+                    data,
+                )
                 .await?;
             tx.commit().await.map_err(store_error)?;
             parts.events.ring();
@@ -233,7 +246,14 @@ impl Gate for AccessGate {
             );
             let data = serde_json::to_value(&session).map_err(Error::internal)?;
             self.access
-                .event(&mut tx, "access.session_closed", format!("session/{}", session.id), message, data)
+                .event_of(
+                    &mut tx,
+                    project_of(&session.host),
+                    "access.session_closed",
+                    format!("session/{}", session.id),
+                    message,
+                    data,
+                )
                 .await?;
             tx.commit().await.map_err(store_error)
         };
@@ -283,14 +303,14 @@ impl Gate for AccessGate {
 }
 
 /// A byte stream of the API client as something to read and write.
-struct Carrier {
+pub(crate) struct Carrier {
     sender: PollSender<Bytes>,
     receiver: mpsc::Receiver<Bytes>,
     rest: Bytes,
 }
 
 impl Carrier {
-    fn new(stream: ByteStream) -> Self {
+    pub(crate) fn new(stream: ByteStream) -> Self {
         Self { sender: PollSender::new(stream.sender), receiver: stream.receiver, rest: Bytes::new() }
     }
 }

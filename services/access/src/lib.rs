@@ -14,6 +14,8 @@
 //!
 //! Each certificate, session, refusal and alert is an event of this service's log, written in the transaction of the change.
 //!
+//! What changes in the ways into machines is noticed and told (`watch`).
+//!
 //! This service knows machines only through the API client.
 
 mod api;
@@ -23,6 +25,8 @@ pub mod krl;
 pub mod model;
 mod state;
 pub mod store;
+pub mod watch;
 
 pub use gate::AccessGate;
-pub use state::{Access, AccessConfig};
+pub use state::{Access, AccessConfig, SESSION_DAYS};
+pub use watch::WatchConfig;
