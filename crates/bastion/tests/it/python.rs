@@ -7,7 +7,7 @@ use hafen_bastion::Limits;
 
 use crate::rig::{MACHINE, Rig, text, user};
 
-fn environment() -> PathBuf {
+pub fn environment() -> PathBuf {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/ssh-clients");
     let output = Command::new(script).arg(env!("CARGO_TARGET_TMPDIR")).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
