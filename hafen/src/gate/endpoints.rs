@@ -181,7 +181,7 @@ const ACCESS: &[Endpoint] = &[
     platform("GET", "/api/v1/access/events", "access.read"),
     platform("GET", "/api/v1/access/alerts", "access.read"),
     platform("GET", "/api/v1/access/revocation-list", "access.read"),
-    project("GET", "/api/v1/projects/{project}/machines/{machine}/integrity", "access.read"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/integrity", "machine.read"),
     project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/check", "access.check"),
     project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/accept", "access.accept"),
 ];

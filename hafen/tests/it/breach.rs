@@ -88,7 +88,7 @@ fn keys_that_survive(office: &Office) {
 /// Nobody was told that keys and configuration had changed, and that some of it survived the clean-up.
 fn what_survived_is_told(office: &Office) {
     let change = "echo 'PermitRootLogin prohibit-password' | sudo tee /etc/ssh/sshd_config.d/05-mine.conf >/dev/null; \
-                  echo 'hafen ALL=(ALL) ALL' | sudo tee /etc/sudoers.d/mine >/dev/null; sudo install -m 4755 /bin/sh /opt/sh";
+                  echo 'daemon ALL=(ALL) ALL' | sudo tee /etc/sudoers.d/mine >/dev/null; sudo install -m 4755 /bin/sh /opt/sh";
     office.good("ssh", &[MACHINE, change]);
     let checked = office.platform.run(&["access", "check", "web-1", "--json"]);
     assert!(!checked.status.success(), "{}", text(&checked.stdout));

@@ -89,7 +89,7 @@ impl Access {
         if body.reason.trim().is_empty() || body.reason.chars().count() > 500 {
             return Err(Error::invalid_field("/reason", "say why, in 1 to 500 characters"));
         }
-        if body.report.is_empty() || body.report.len() > 64 {
+        if body.report.is_empty() || body.report.chars().count() > 64 {
             return Err(Error::invalid_field(
                 "/report",
                 "the report that you saw, as `report` of the machine's integrity",
