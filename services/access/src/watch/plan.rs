@@ -41,6 +41,9 @@ pub const SSHD: &[&str] = &[
     "trustedusercakeys /etc/ssh/hafen_user_ca.pub",
 ];
 
+/// SHA-256 of nothing.
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /// What a machine was compared with, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
@@ -129,9 +132,10 @@ fn reference(known: &Known, report: &Report) -> Vec<IntegrityFinding> {
         };
         findings.push(finding("ssh", path, message));
     }
-    for key in report.files.keys() {
+    for (key, entry) in &report.files {
         let Some((class, path)) = key.split_once(' ') else { continue };
-        if class == "key" {
+        // cloud-init makes empty ones.
+        if class == "key" && entry.hash != EMPTY {
             findings.push(finding(class, path, format!("{path} is there: no machine needs such a file")));
         }
         if path.strip_prefix("/etc/ssh/hafen_principals/").is_some() && !known.hashes.contains_key(path) {
@@ -285,6 +289,7 @@ mod tests {
 
     /// What is done to a machine, what is said of it at its first check, and what later.
     const CHANGES: &[(Change, Option<&str>, &str)] = &[
+        (|r| drop(r.files.insert("key /home/x/.ssh/authorized_keys".into(), entry(EMPTY))), None, "is new"),
         (
             |r| replace(r, "authorizedkeysfile none", "authorizedkeysfile .ssh/authorized_keys2"),
             Some("authorized_keys2"),

@@ -1,6 +1,7 @@
 //! Machines are watched: the service against a real OpenSSH server. What stands in for the rest of a machine is the script,
 //! whose place a file takes; the script itself runs in the whole-product test on a real machine.
 
+use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
@@ -141,7 +142,7 @@ impl Sshd {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("apt-get install openssh-server");
+            .unwrap_or_else(|error| panic!("apt-get install openssh-server: {error}"));
         let sshd = Self { folder, child, address };
         let deadline = Instant::now() + Duration::from_secs(30);
         while std::net::TcpStream::connect(address).is_err() {
@@ -179,7 +180,8 @@ fn report(ca: &SshCa, more: &str) -> String {
     ];
     let mut text = format!("hafen-report 1\0config root\n{config}\n\0config hafen\n{config}\n\0");
     for (name, contents) in files {
-        text += &format!("file ssh\tf\t644\t0\t0\t\t/etc/ssh/{name}\0{}  /etc/ssh/{name}\0", hash(&contents));
+        let _ =
+            write!(text, "file ssh\tf\t644\t0\t0\t\t/etc/ssh/{name}\0{}  /etc/ssh/{name}\0", hash(&contents));
     }
     format!("{text}{more}end\0")
 }
