@@ -42,6 +42,15 @@ fn paramiko_goes_through() {
     assert!(python(&rig, "paramiko_client", &[&user()]).contains("good"));
 }
 
+#[test]
+fn clients_of_today_need_no_exchange_of_yesterday() {
+    let mut rig = Rig::with(Limits::default(), true);
+    rig.machine(MACHINE);
+    for script in ["asyncssh_client", "paramiko_client"] {
+        assert!(python(&rig, script, &[&user()]).contains("good"), "{script}");
+    }
+}
+
 fn audit(rig: &Rig) -> (Option<i32>, String) {
     let output = Command::new(environment().join("bin/ssh-audit"))
         .args(["--batch", "--level=warn", "--skip-rate-test", "-p"])
