@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::Args;
@@ -27,6 +28,9 @@ pub struct BastionArgs {
     /// Address to listen at.
     #[arg(long, default_value = "127.0.0.1:4722", env = "HAFEN_BASTION")]
     listen: SocketAddr,
+    /// As `--bastion-post-quantum-only` of `hafen serve`.
+    #[arg(long, env = "HAFEN_BASTION_POST_QUANTUM_ONLY")]
+    post_quantum_only: bool,
     /// PostgreSQL as `postgres://user@host/database`, as of `hafen serve`.
     #[arg(long, env = "HAFEN_DATABASE", hide_env_values = true)]
     database: Option<String>,
@@ -63,10 +67,16 @@ impl Keys {
 pub struct Listening {
     listener: TcpListener,
     pub address: SocketAddr,
+    post_quantum_only: bool,
 }
 
 /// Listens; tells the service where, if nobody else did.
-pub async fn listen(address: SocketAddr, access: &Access, tell: bool) -> Result<Listening> {
+pub async fn listen(
+    address: SocketAddr,
+    access: &Access,
+    tell: bool,
+    post_quantum_only: bool,
+) -> Result<Listening> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| Error::unavailable(format!("the bastion cannot listen at {address}: {error}")))?;
@@ -74,7 +84,7 @@ pub async fn listen(address: SocketAddr, access: &Access, tell: bool) -> Result<
     if tell {
         access.set_bastion_address(address.to_string());
     }
-    Ok(Listening { listener, address })
+    Ok(Listening { listener, address, post_quantum_only })
 }
 
 impl Listening {
@@ -101,7 +111,7 @@ impl Listening {
             authorities: vec![authority.key_data().clone()],
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
-            post_quantum_only: false,
+            post_quantum_only: self.post_quantum_only,
         };
         let gate = AccessGate::open(access.clone(), name).await?;
         Bastion::serve(self.listener, config, Arc::new(gate), stop).await
@@ -153,9 +163,12 @@ pub async fn run(args: BastionArgs) -> Result<()> {
         random: Arc::new(SystemRandom),
         health: Health::default(),
         bastion_address: None,
+        // Both are the platform's, which may be set otherwise.
+        watch: None,
+        keep_sessions: Duration::MAX,
     })
     .await?;
-    let bastion = listen(args.listen, &access, false).await?;
+    let bastion = listen(args.listen, &access, false, args.post_quantum_only).await?;
     println!("The bastion listens at {}", bastion.address);
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn(async move {

@@ -62,6 +62,16 @@ pub struct ServeArgs {
     /// How people reach the bastion, as host:port; the address it listens at unless said.
     #[arg(long, value_name = "HOST:PORT", env = "HAFEN_BASTION_ADDRESS")]
     pub bastion_address: Option<String>,
+    /// Let only clients to the bastion whose key exchange no quantum computer opens later (mlkem768x25519: OpenSSH 9.9 or
+    /// later); ssh-audit then warns of nothing. OpenSSH 9.0 to 9.8 is left out.
+    #[arg(long, env = "HAFEN_BASTION_POST_QUANTUM_ONLY")]
+    pub bastion_post_quantum_only: bool,
+    /// Seconds from one check of a machine's ways in (sshd, keys, sudo, setuid files) to the next; 0 checks none.
+    #[arg(long, value_name = "SECONDS", default_value = "300", env = "HAFEN_INTEGRITY_EVERY", value_parser = clap::value_parser!(u64).range(..=86400))]
+    pub integrity_every: u64,
+    /// SSH sessions are listed for so many days after their end; the ledger keeps its own record.
+    #[arg(long, value_name = "DAYS", default_value_t = hafen_access::SESSION_DAYS, env = "HAFEN_SESSION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub session_days: u32,
     /// Name of this platform's ledger at its first start, as example.org/ledger; a random one unless given.
     #[arg(long, default_value = "", env = "HAFEN_LEDGER_ORIGIN", hide_default_value = true)]
     pub ledger_origin: String,
@@ -172,7 +182,13 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let bastion = match args.bastion {
         None => None,
         Some(listen) => {
-            let bastion = bastion::listen(listen, &services.access, args.bastion_address.is_none()).await?;
+            let bastion = bastion::listen(
+                listen,
+                &services.access,
+                args.bastion_address.is_none(),
+                args.bastion_post_quantum_only,
+            )
+            .await?;
             println!("The bastion listens at {}", bastion.address);
             Some(bastion)
         }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use hafen_access::{Access, AccessConfig};
+use hafen_access::{Access, AccessConfig, WatchConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
@@ -103,6 +104,10 @@ impl Services {
             random: Arc::clone(&random),
             health: health.clone(),
             bastion_address: args.bastion_address.clone(),
+            keep_sessions: Duration::from_secs(u64::from(args.session_days) * 24 * 3600),
+            // There is nothing in a simulated machine that could be asked.
+            watch: (args.engine == EngineKind::Qemu && args.integrity_every > 0)
+                .then(|| WatchConfig { every: Duration::from_secs(args.integrity_every) }),
         })
         .await?;
         let ledger = Ledger::open(LedgerConfig {

@@ -57,7 +57,6 @@ impl Visible {
     }
 
     /// Binds its values, in order, after those of the places before it.
-    #[must_use]
     pub fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
         self.values.iter().fold(query, |query, value| match value {
             Value::Text(text) => query.bind(text.clone()),

@@ -59,6 +59,8 @@ pub const ACTIONS: &[Action] = &[
     action("access.read", "audit", "see sessions and alerts of SSH"),
     action("access.connect", "operate", "get SSH certificates that work without the bastion"),
     action("access.revoke", "maintain", "end SSH sessions and certificates"),
+    action("access.check", "operate", "have the ways into machines checked"),
+    action("access.accept", "maintain", "accept what changed in the ways into machines"),
     action("account.self", "self", "see and change one's own account"),
     action("people.read", "read", "see who belongs"),
     danger("people.write", "own", "invite, change and remove people"),

@@ -23,6 +23,12 @@ pub enum Contents {
     Link(&'static str),
 }
 
+/// The script that tells what changed in a machine's ways in; run as root for [`CHECK`].
+pub const REPORT: &str = "/usr/lib/hafen/report";
+
+/// The user that may run [`REPORT`] and nothing else; made by [`commands`].
+pub const CHECK: &str = "hafen-check";
+
 /// The login user that certificates let in; made by [`commands`].
 pub const LOGIN: &str = "hafen";
 
@@ -62,6 +68,9 @@ pub fn files() -> Vec<GuestFile> {
         text("/usr/lib/sysusers.d/hafen.conf", 0o644, include_str!("../guest/sysusers.conf")),
         text("/usr/lib/tmpfiles.d/hafen.conf", 0o644, include_str!("../guest/tmpfiles.conf")),
         text("/etc/sudoers.d/hafen", 0o440, include_str!("../guest/sudoers")),
+        text(REPORT, 0o755, include_str!("../guest/report.sh")),
+        text("/etc/sudoers.d/hafen-check", 0o440, include_str!("../guest/sudoers-check")),
+        text("/etc/ssh/hafen_principals/hafen-check", 0o644, include_str!("../guest/principals-check")),
         text("/etc/fstab", 0o644, "/dev/vda / ext4 defaults,discard 0 1\n"),
         // Host keys come from the platform.
         masked("/etc/systemd/system/sshd-keygen.service"),

@@ -24,6 +24,9 @@ const KEY: usize = 32;
 const NONCE: usize = 24;
 /// The credential's name under systemd.
 pub const CREDENTIAL: &str = "hafen-key";
+/// Rights that nobody may have to it. systemd gives it to the service's user by an access control list, which shows as a
+/// right of the group to read.
+const CREDENTIAL_CLOSED: u32 = 0o037;
 
 /// A key that seals others.
 #[derive(Clone)]
@@ -93,7 +96,7 @@ impl MasterKey {
         if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
             let file = PathBuf::from(folder).join(CREDENTIAL);
             if file.exists() {
-                return Self::read(&file);
+                return Self::read_closed(&file, CREDENTIAL_CLOSED);
             }
         }
         if !fallback.exists() {
@@ -109,9 +112,14 @@ impl MasterKey {
     /// # Errors
     /// As for `find`.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_closed(path, 0o077)
+    }
+
+    /// Reads it where none of these rights is given.
+    fn read_closed(path: &Path, closed: u32) -> Result<Self> {
         let mode =
             std::fs::metadata(path).map_err(|error| unreadable(path, error))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if mode & closed != 0 {
             return Err(Error::invalid(format!(
                 "{} holds a key and is open to others (mode {mode:03o}): chmod 600 {0}",
                 path.display()
@@ -256,6 +264,11 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let error = MasterKey::read(&path).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
+        // As a credential systemd shows it so: what is a right of the group is that of the service's user. Others have none.
+        for (mode, good) in [(0o400, true), (0o440, true), (0o444, false), (0o460, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(MasterKey::read_closed(&path, CREDENTIAL_CLOSED).is_ok(), good, "{mode:o}");
+        }
         std::fs::write(&path, "short").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
         assert!(MasterKey::read(&path).unwrap_err().to_string().contains("openssl rand"));

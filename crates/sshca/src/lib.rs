@@ -18,6 +18,10 @@ pub use ssh_key;
 
 /// The user that people log in as on machines.
 pub const LOGIN_USER: &str = "hafen";
+/// The user of machines that tells what changed in their ways in, and its principal: a name that no project's has.
+pub const CHECK_USER: &str = "hafen-check";
+/// All that this user's certificates run. Stands in the machine's file of principals, too; sshd wants both to be the same.
+pub const CHECK_COMMAND: &str = "sudo -n /usr/lib/hafen/report";
 /// The principal of user certificates for a project's machines, which list it in their `AuthorizedPrincipalsFile`: a
 /// certificate for one project opens no machine of another.
 pub fn principal(project: &str) -> String {
@@ -42,6 +46,8 @@ pub enum Place {
     Bastion,
     /// A shell on a machine (`permit-pty`), no forwarding of any kind.
     Machine,
+    /// The report of a machine's ways in ([`CHECK_COMMAND`]), and no other command.
+    Check,
 }
 
 /// What a user's certificate shall say.
@@ -171,10 +177,16 @@ impl SshCa {
             builder.critical_option("source-address", source).map_err(key_error)?;
         }
         let extension = match wish.place {
-            Place::Bastion => "permit-port-forwarding",
-            Place::Machine => "permit-pty",
+            Place::Bastion => Some("permit-port-forwarding"),
+            Place::Machine => Some("permit-pty"),
+            Place::Check => None,
         };
-        builder.extension(extension, "").map_err(key_error)?;
+        if let Some(extension) = extension {
+            builder.extension(extension, "").map_err(key_error)?;
+        }
+        if wish.place == Place::Check {
+            builder.critical_option("force-command", CHECK_COMMAND).map_err(key_error)?;
+        }
         let certificate = builder.sign(&self.user).map_err(key_error)?;
         Ok(Signed { certificate: certificate.to_openssh().map_err(key_error)?, serial, until })
     }
@@ -304,6 +316,14 @@ mod tests {
         let certificate = Certificate::from_openssh(&signed.certificate).unwrap();
         assert_eq!(extensions(&certificate), ["permit-port-forwarding"]);
         assert!(certificate.critical_options().is_empty());
+        let check = UserWish { place: Place::Check, source_address: None, ..wish };
+        let signed = ca.sign_user(&user, &check, now, &random).unwrap();
+        let certificate = Certificate::from_openssh(&signed.certificate).unwrap();
+        assert!(certificate.extensions().is_empty());
+        assert_eq!(certificate.critical_options().get("force-command").unwrap(), CHECK_COMMAND);
+        // As it stands on machines.
+        let there = include_str!("../../qemu/guest/principals-check");
+        assert_eq!(there, format!("restrict,command=\"{CHECK_COMMAND}\" {CHECK_USER}\n"));
         for principals in [vec![], vec![String::new()], vec!["*".to_owned()]] {
             assert!(
                 ca.sign_user(&user, &UserWish { principals: &principals, ..wish }, now, &random).is_err()

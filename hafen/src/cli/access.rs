@@ -65,7 +65,7 @@ fn split_name(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-async fn resolve(context: &Context, client: &Client, name: &str) -> Result<(String, String)> {
+pub async fn resolve(context: &Context, client: &Client, name: &str) -> Result<(String, String)> {
     let (machine, project) = split_name(name);
     let project = match project {
         Some(project) => project.to_owned(),

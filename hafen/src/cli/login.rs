@@ -11,10 +11,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use hafen_base::{Clock as _, Error, ErrorKind, Result, SystemClock, Timestamp};
 use hafen_client::Client;
-use hafen_client::wire::{AccessGrant, AccessGrantCreate, RevocationCreate};
+use hafen_client::wire::{
+    AccessGrant, AccessGrantCreate, IntegrityAccept, MachineIntegrity, MachineState, RevocationCreate,
+};
 use serde::{Deserialize, Serialize};
 
-use super::context::{Context, client, usage};
+use super::context::{Context, client, name, usage};
 use crate::bastion::NAME;
 use crate::output;
 use crate::sign_in::SignIn;
@@ -39,10 +41,34 @@ pub struct LoginArgs {
 pub enum AccessCommand {
     /// Sessions through the bastion, newest first.
     Sessions,
-    /// What was refused, and who came from where or with what for the first time.
+    /// What was refused, who came from where or with what for the first time, and what changed on machines.
     Alerts,
+    /// Check the ways into a machine, or into all of the project, now: sshd, keys, sudo, setuid files.
+    Check(CheckArgs),
+    /// Accept what changed on a machine: from now on it is compared with how it is.
+    Accept(AcceptArgs),
     /// Revoke certificates; sessions that began with them end within seconds.
     Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Machine, as web-1 or web-1.PROJECT; all started ones of the project unless given.
+    #[arg(value_parser = name)]
+    machine: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// Machine, as web-1 or web-1.PROJECT.
+    #[arg(value_parser = name)]
+    machine: String,
+    /// For those who read it later.
+    #[arg(long)]
+    reason: String,
+    /// The report that you looked at, as `check` shows it; the last one unless given.
+    #[arg(long)]
+    report: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +304,8 @@ pub async fn access(context: &Context, command: AccessCommand) -> Result<()> {
             }
             Ok(())
         }
+        AccessCommand::Check(args) => check(context, &client, args).await,
+        AccessCommand::Accept(args) => accept(context, &client, args).await,
         AccessCommand::Revoke(args) => {
             let body = RevocationCreate {
                 serial: args.serial,
@@ -293,4 +321,85 @@ pub async fn access(context: &Context, command: AccessCommand) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// A check looks through the whole disk of a machine, which may be slow.
+const CHECK_PATIENCE: Duration = Duration::from_secs(200);
+
+async fn check(context: &Context, client: &Client, args: CheckArgs) -> Result<()> {
+    let wanted = if let Some(machine) = &args.machine {
+        vec![super::access::resolve(context, client, machine).await?]
+    } else {
+        let project = context.project(client).await?;
+        let machines = client.machine_list(&project).await?.into_iter();
+        let started = machines.filter(|machine| machine.state == MachineState::Started);
+        started.map(|machine| (project.clone(), machine.name)).collect()
+    };
+    let mut asked = Vec::new();
+    for (project, machine) in wanted {
+        asked.push(client.integrity_check(&project, &machine).await?);
+    }
+    let until = SystemClock.now().plus(CHECK_PATIENCE);
+    let mut items = Vec::new();
+    for before in asked {
+        items.push(loop {
+            let now = client.integrity_get(&before.project, &before.machine).await?;
+            if now.tried_at != before.tried_at {
+                break now;
+            }
+            if SystemClock.now() >= until {
+                return Err(Error::unavailable(format!(
+                    "machine {:?} is not checked after {} s: see `hafen access check` later",
+                    before.machine,
+                    CHECK_PATIENCE.as_secs()
+                )));
+            }
+            SystemClock.sleep(Duration::from_millis(250)).await;
+        });
+    }
+    let bad = items.iter().filter(|one| !one.findings.is_empty() || !one.error.is_empty()).count();
+    if context.json {
+        output::json(&serde_json::json!({ "items": items }))?;
+    } else {
+        for one in &items {
+            show(one);
+        }
+    }
+    if bad > 0 {
+        return Err(Error::conflict(format!(
+            "{bad} of {} machines are not as they were or cannot be checked",
+            items.len()
+        )));
+    }
+    Ok(())
+}
+
+fn show(one: &MachineIntegrity) {
+    let report = one.report.as_deref().unwrap_or("none yet");
+    output::line(&format!("{}.{}  {}  report {report}", one.machine, one.project, one.state));
+    for finding in &one.findings {
+        output::line(&format!("  {}  {}", finding.kind, finding.message));
+    }
+    if !one.error.is_empty() {
+        output::line(&format!("  not checked: {}", one.error));
+    }
+}
+
+async fn accept(context: &Context, client: &Client, args: AcceptArgs) -> Result<()> {
+    let (project, machine) = super::access::resolve(context, client, &args.machine).await?;
+    let before = client.integrity_get(&project, &machine).await?;
+    let report = args.report.or(before.report.clone());
+    let report = report.ok_or_else(|| {
+        Error::conflict(format!("machine {machine:?} was not checked yet: hafen access check {machine}"))
+    })?;
+    let body = IntegrityAccept { report, reason: args.reason };
+    let after = client.integrity_accept(&project, &machine, &body).await?;
+    if context.json {
+        return output::json(&serde_json::to_value(&after).map_err(Error::internal)?);
+    }
+    for finding in &before.findings {
+        output::line(&format!("  {}  {}", finding.kind, finding.message));
+    }
+    output::line(&format!("{} findings of {machine} accepted.", before.findings.len()));
+    Ok(())
 }

@@ -75,6 +75,7 @@ async fn by_key(home: &Home, args: InviteOwnerArgs) -> Result<InvitationCreated>
         cost: Cost::STANDARD,
         local_operator: None,
         fetch: Arc::new(Network::new()?),
+        machines: None,
         loopback_issuers: false,
     })
     .await?;

@@ -187,6 +187,9 @@ const ACCESS: &[Endpoint] = &[
     across("GET", "/api/v1/access/events", "access.read"),
     across("GET", "/api/v1/access/alerts", "access.read"),
     platform("GET", "/api/v1/access/revocation-list", "access.read"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/integrity", "machine.read"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/check", "access.check"),
+    project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/accept", "access.accept"),
 ];
 
 /// The platform itself.

@@ -11,7 +11,9 @@ fn the_steps_of_april_2019_fail() {
     let _turn = turn();
     let office = Office::open();
     agent_hijack(&office);
+    office.platform.good(&["access", "check", "web-1"]);
     keys_that_survive(&office);
+    what_survived_is_told(&office);
     root_login(&office);
     flat_network(&office);
     forwarding(&office);
@@ -81,6 +83,53 @@ fn keys_that_survive(office: &Office) {
         .unwrap();
     assert!(text(&output.stderr).contains("Permission denied (publickey)"), "{}", text(&output.stderr));
     assert!(office.alerts().contains("a key without a certificate"), "{}", office.alerts());
+}
+
+/// Nobody was told that keys and configuration had changed, and that some of it survived the clean-up.
+fn what_survived_is_told(office: &Office) {
+    let change = "echo 'PermitRootLogin prohibit-password' | sudo tee /etc/ssh/sshd_config.d/05-mine.conf >/dev/null; \
+                  echo 'daemon ALL=(ALL) ALL' | sudo tee /etc/sudoers.d/mine >/dev/null; sudo install -m 4755 /bin/sh /opt/sh";
+    office.good("ssh", &[MACHINE, change]);
+    let checked = office.platform.run(&["access", "check", "web-1", "--json"]);
+    assert!(!checked.status.success(), "{}", text(&checked.stdout));
+    let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let found = checked["items"][0]["findings"].to_string();
+    for wanted in [
+        "/root/.ssh/authorized_keys2",
+        "/home/hafen/.ssh/authorized_keys2",
+        "permitrootlogin without-password",
+        "/etc/ssh/sshd_config.d/05-mine.conf is new",
+        "/etc/sudoers.d/mine is new",
+        "/opt/sh runs with the rights of its owner (0:0)",
+    ] {
+        assert!(found.contains(wanted), "{wanted}: {found}");
+    }
+    let alerts = office.alerts();
+    assert!(
+        alerts.contains("alert.machine_changed") && alerts.contains("web-1 of hello changed"),
+        "{alerts}"
+    );
+    // The other machine is as it was, and the ledger has it.
+    office.platform.good(&["access", "check", "web-2"]);
+    until("the ledger has it", || {
+        let entries = office.platform.json(&["ledger", "list"]).to_string();
+        entries.contains("alert.machine_changed").then_some(())
+    });
+    // A clean-up that forgets one thing is noticed, one that forgets nothing too.
+    office.good(
+        "ssh",
+        &[
+            MACHINE,
+            "sudo rm -rf /root/.ssh ~/.ssh/authorized_keys /etc/ssh/sshd_config.d/05-mine.conf /opt/sh",
+        ],
+    );
+    let left = office.platform.run(&["access", "check", "web-1"]);
+    let left = text(&left.stdout);
+    assert!(left.contains("/home/hafen/.ssh/authorized_keys2") && !left.contains("/root/.ssh"), "{left}");
+    office.good("ssh", &[MACHINE, "rm ~/.ssh/authorized_keys2"]);
+    assert!(!office.platform.run(&["access", "check", "web-1"]).status.success());
+    office.platform.good(&["access", "accept", "web-1", "--reason", "the line in sudoers.d is ours"]);
+    office.platform.good(&["access", "check", "web-1"]);
 }
 
 fn root_login(office: &Office) {

@@ -147,6 +147,9 @@ pub fn boot(platform: &Platform, name: &str, other: &str, before: &str) -> Boot 
     }
     // The disk of 4 GiB is the root's, though the image has 2.
     assert!(said["disk"].parse::<u64>().unwrap() > 3500, "{} MiB", said["disk"]);
+    // Its ways in are as the platform sets them up, whatever the user data say, and stay so from boot to boot.
+    let checked = platform.run(&["access", "check", name]);
+    assert!(checked.status.success(), "{}{}", text(&checked.stdout), text(&checked.stderr));
     let of = |key| String::from(said[key]);
     Boot { id: of("id"), certificate: of("certificate"), stays: of("stays") }
 }

@@ -124,6 +124,12 @@ fn unknown_names_say_where_and_what_next_and_wrong_usage_is_2() {
         // On the simulated engine nothing answers at a machine's ports, and that is said.
         (&["ssh", "web-1", "--", "true"], &["simulated", "--engine qemu"]),
         (&["cp", "web-1:/etc/hosts", "x"], &["simulated"]),
+        (&["access", "check", "web-1"], &["checks no machines", "simulated"]),
+        (&["access", "check", "nope"], &["machine \"nope\""]),
+        (
+            &["access", "accept", "web-1", "--reason", "x"],
+            &["was not checked yet", "hafen access check web-1"],
+        ),
     ] {
         let errors = fails(&platform, 1, arguments);
         for part in parts {

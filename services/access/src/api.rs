@@ -4,9 +4,10 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use hafen_base::{Error, PageLimit, PageToken, Permitted};
 use hafen_client::wire::{
-    AccessGrant, AccessGrantCreate, AccessSession, Event, List, Problem, Revocation, RevocationCreate,
+    AccessGrant, AccessGrantCreate, AccessSession, Event, IntegrityAccept, List, MachineIntegrity, Problem,
+    Revocation, RevocationCreate,
 };
-use hafen_http::{ApiResult, Json, Query, Sees};
+use hafen_http::{ApiResult, Json, Path, Query, Sees};
 use hafen_work::EventFilter;
 use http::{StatusCode, header};
 use serde::Deserialize;
@@ -26,6 +27,9 @@ impl Access {
             .routes(routes!(access_event_list))
             .routes(routes!(access_alert_list))
             .routes(routes!(access_revocation_list))
+            .routes(routes!(integrity_get))
+            .routes(routes!(integrity_check))
+            .routes(routes!(integrity_accept))
             .with_state(self.clone())
     }
 }
@@ -150,4 +154,45 @@ async fn access_alert_list(
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_revocation_list(State(access): State<Access>) -> ApiResult<impl IntoResponse> {
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], access.revocation_list().await?))
+}
+
+/// What is known of a machine's ways in: `sshd`'s configuration in force, and the files that decide who gets in and who
+/// becomes root, against what the platform set up and what was the case before.
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/integrity", tag = "access",
+    operation_id = "integrity_get", params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")),
+    responses(
+    (status = 200, description = "What is known", body = MachineIntegrity),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn integrity_get(
+    State(access): State<Access>,
+    Path((project, machine)): Path<(String, String)>,
+) -> ApiResult<Json<MachineIntegrity>> {
+    Ok(Json(access.integrity(&project, &machine).await?))
+}
+
+/// Check a machine's ways in now. It is done when `tried_at` is another.
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/integrity/check", tag = "access",
+    operation_id = "integrity_check", params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")),
+    responses(
+    (status = 202, description = "What was known until now", body = MachineIntegrity),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn integrity_check(
+    State(access): State<Access>,
+    Path((project, machine)): Path<(String, String)>,
+) -> ApiResult<impl IntoResponse> {
+    Ok((StatusCode::ACCEPTED, Json(access.integrity_check(&project, &machine).await?)))
+}
+
+/// Accept a machine's ways in as they are: what its last report says is what later ones are compared with.
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/integrity/accept", tag = "access",
+    operation_id = "integrity_accept", params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")),
+    request_body = IntegrityAccept, responses(
+    (status = 200, description = "Accepted", body = MachineIntegrity),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn integrity_accept(
+    State(access): State<Access>,
+    Path((project, machine)): Path<(String, String)>,
+    Json(body): Json<IntegrityAccept>,
+) -> ApiResult<Json<MachineIntegrity>> {
+    Ok(Json(access.integrity_accept(&project, &machine, &body).await?))
 }

@@ -84,8 +84,9 @@ impl AccessGate {
             if store::seen(&mut tx, person, what, value, self.access.0.now()).await? {
                 let message = format!("{} was not seen with this {what} before: {value}", actor.name);
                 let data = json!({ "person": person, "what": what, "value": value });
+                let project = if *what == "machine" { project_of(value) } else { "" };
                 self.access
-                    .event(&mut tx, "alert.first_seen", format!("person/{person}"), message, data)
+                    .event_of(&mut tx, project, "alert.first_seen", format!("person/{person}"), message, data)
                     .await?;
             }
         }
@@ -128,6 +129,11 @@ impl AccessGate {
     }
 }
 
+/// The project that a machine is in, by its literal name; empty for what is none.
+fn project_of(host: &str) -> &str {
+    machine_of(host).map_or("", |(_, project)| project)
+}
+
 /// Who acts, through this certificate, from there.
 fn at_bastion(actor: Actor, serial: u64, address: IpAddr) -> Actor {
     Actor {
@@ -137,11 +143,6 @@ fn at_bastion(actor: Actor, serial: u64, address: IpAddr) -> Actor {
         reason: String::new(),
         ..actor
     }
-}
-
-/// The project of a machine that was reached.
-fn project_of(host: &str) -> &str {
-    machine_of(host).map_or("", |(_, project)| project)
 }
 
 fn forbidden(message: &str) -> Error {
@@ -184,7 +185,7 @@ impl Gate for AccessGate {
         }
         let stream = self.access.0.platform.machine_dial(project, machine, port).await?;
         let lost = way.lost();
-        Ok(Reached { target: Box::new(Carrier::new(stream, way)), lost })
+        Ok(Reached { target: Box::new(Carrier::new(stream, Some(way))), lost })
     }
 
     async fn opened(&self, record: &SessionRecord) -> Result<()> {
@@ -302,16 +303,17 @@ impl Gate for AccessGate {
 }
 
 /// A byte stream of the API client as something to read and write.
-struct Carrier {
+pub(crate) struct Carrier {
     sender: PollSender<Bytes>,
     receiver: mpsc::Receiver<Bytes>,
     rest: Bytes,
     /// Watched for as long as it is carried.
-    _way: Way,
+    _way: Option<Way>,
 }
 
 impl Carrier {
-    fn new(stream: ByteStream, way: Way) -> Self {
+    /// `way`: by whose rights it is open.
+    pub(crate) fn new(stream: ByteStream, way: Option<Way>) -> Self {
         Self {
             sender: PollSender::new(stream.sender),
             receiver: stream.receiver,

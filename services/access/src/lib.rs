@@ -17,6 +17,8 @@
 //!
 //! Each certificate, session, refusal and alert is an event of this service's log, written in the transaction of the change.
 //!
+//! What changes in the ways into machines is noticed and told (`watch`).
+//!
 //! This service knows machines only through the API client.
 
 mod api;
@@ -26,7 +28,9 @@ pub mod krl;
 pub mod model;
 mod state;
 pub mod store;
+pub mod watch;
 mod ways;
 
 pub use gate::AccessGate;
-pub use state::{Access, AccessConfig, Rights};
+pub use state::{Access, AccessConfig, Rights, SESSION_DAYS};
+pub use watch::WatchConfig;

@@ -10,10 +10,11 @@ use hafen_bastion::Revocations;
 use hafen_client::Client;
 use hafen_db::{Db, Location, store_error};
 use hafen_sshca::SshCa;
-use hafen_work::{EventLog, Health, Next, Reconciler, Runner};
-use tokio::sync::watch;
+use hafen_work::{EventLog, Health, Next, Reconciler, Runner, Wake};
+use tokio::sync::{mpsc, watch};
 
-use crate::store;
+use crate::store::{self, Forget};
+use crate::watch::{WatchConfig, Watcher};
 use crate::ways::Ways;
 
 /// What the service is given.
@@ -28,6 +29,10 @@ pub struct AccessConfig {
     pub health: Health,
     /// Where people reach the bastion, as `host:port`.
     pub bastion_address: Option<String>,
+    /// None leaves machines alone.
+    pub watch: Option<WatchConfig>,
+    /// Sessions that ended are forgotten after this time; the ledger keeps its own.
+    pub keep_sessions: Duration,
 }
 
 /// Says what somebody may do who is not asking just now.
@@ -56,8 +61,21 @@ pub(crate) struct Parts {
     pub health: Health,
     pub revocations: watch::Sender<Arc<Revocations>>,
     pub bastion_address: Mutex<Option<String>>,
+    pub watch: Option<Watch>,
+    pub keep_sessions: Duration,
 }
 
+/// The runner that checks machines, before it runs and while.
+pub(crate) struct Watch {
+    every: Duration,
+    pub wake: Wake,
+    inbox: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
+}
+
+/// Sessions that ended are listed for so many days, unless said otherwise.
+pub const SESSION_DAYS: u32 = 90;
+/// Rows that are forgotten in one transaction, so that nobody waits long for the writer.
+const BATCH: u32 = 500;
 /// Certificates are remembered for longer than a session may last after they ran out: by then nothing uses them.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -80,6 +98,11 @@ impl Access {
             health: config.health,
             revocations: watch::Sender::new(Arc::default()),
             bastion_address: Mutex::new(config.bastion_address),
+            keep_sessions: config.keep_sessions,
+            watch: config.watch.map(|watch| {
+                let (wake, inbox) = Runner::channel();
+                Watch { every: watch.every, wake, inbox: Mutex::new(Some(inbox)) }
+            }),
         }));
         access.revocations_read().await?;
         Ok(access)
@@ -95,12 +118,26 @@ impl Access {
         *self.0.bastion_address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 
-    /// Reads revocations, by whichever process they were written, until `stop` turns true.
+    /// Reads revocations, by whichever process they were written, and checks machines, until `stop` turns true.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         // Nobody wakes it; it goes by its sweep.
         let (_wake, inbox) = Runner::channel();
         let reader = Arc::new(RevocationReader(self.clone()));
-        Runner::new(reader, inbox, Arc::clone(&self.0.clock), self.0.health.clone()).run(stop).await;
+        let reads =
+            Runner::new(reader, inbox, Arc::clone(&self.0.clock), self.0.health.clone()).run(stop.clone());
+        let (_wake, inbox) = Runner::channel();
+        let keeper = Arc::new(Housekeeping(self.clone()));
+        let keeps =
+            Runner::new(keeper, inbox, Arc::clone(&self.0.clock), self.0.health.clone()).run(stop.clone());
+        tokio::join!(reads, keeps, self.watch(stop));
+    }
+
+    async fn watch(&self, stop: watch::Receiver<bool>) {
+        let Some(watch) = &self.0.watch else { return };
+        // Once only: a second runner would ask everything twice.
+        let Some(inbox) = watch.inbox.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let watcher = Arc::new(Watcher { access: self.clone(), every: watch.every });
+        Runner::new(watcher, inbox, Arc::clone(&self.0.clock), self.0.health.clone()).run(stop).await;
     }
 
     pub(crate) async fn revocations_read(&self) -> Result<()> {
@@ -146,8 +183,33 @@ impl Reconciler for RevocationReader {
     }
 }
 
+/// What is kept for a while only.
+struct Housekeeping(Access);
+
+#[async_trait]
+impl Reconciler for Housekeeping {
+    fn name(&self) -> &'static str {
+        "access housekeeping"
+    }
+
+    /// The whole work is done in the sweep: there is nothing of it that could wait or fail alone.
+    async fn pending(&self) -> Result<Vec<String>> {
+        self.0.forget_old().await?;
+        Ok(Vec::new())
+    }
+
+    async fn reconcile(&self, _key: &str) -> Result<Next> {
+        Ok(Next::Done)
+    }
+
+    fn sweep(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+}
+
 impl Access {
-    /// Forgets what nothing needs any more.
+    /// Forgets what nothing needs any more, a batch at a time: certificates 30 days after they ran out, sessions when they
+    /// were kept for long enough after their end. What is open stays.
     ///
     /// # Errors
     /// As the database's.
@@ -155,8 +217,20 @@ impl Access {
         let before = Timestamp::from_micros(
             self.0.now().micros() - i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX),
         );
-        let mut tx = self.0.db.write().await?;
-        store::certificates_forget(&mut tx, before).await?;
-        tx.commit().await.map_err(store_error)
+        self.forget_batches(Forget::Certificates, before).await?;
+        let kept = i64::try_from(self.0.keep_sessions.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_micros(self.0.now().micros().saturating_sub(kept));
+        self.forget_batches(Forget::Sessions, before).await
+    }
+
+    async fn forget_batches(&self, what: Forget, before: Timestamp) -> Result<()> {
+        loop {
+            let mut tx = self.0.db.write().await?;
+            let gone = store::forget(&mut tx, what, before, BATCH).await?;
+            tx.commit().await.map_err(store_error)?;
+            if gone < u64::from(BATCH) {
+                return Ok(());
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ CREATE TABLE seen (person TEXT NOT NULL, what TEXT NOT NULL, value TEXT NOT NULL
 CREATE INDEX session_project ON session (project, id);
 ",
     },
+    crate::watch::store::MIGRATION,
 ];
 
 fn text(row: &Row, column: &str) -> Result<String> {
@@ -99,14 +100,32 @@ pub async fn revoked(db: &Db) -> Result<Vec<u64>> {
     rows.iter().map(|row| text(row, "serial")?.parse().map_err(Error::internal)).collect()
 }
 
-/// Forgets certificates that ran out before this moment.
-pub async fn certificates_forget(tx: &mut Tx, before: Timestamp) -> Result<()> {
-    sqlx::query("DELETE FROM certificate WHERE valid_before < $1")
+/// What is forgotten.
+#[derive(Debug, Clone, Copy)]
+pub enum Forget {
+    /// That ran out.
+    Certificates,
+    /// That ended.
+    Sessions,
+}
+
+/// Forgets what was over before this moment, at most so many; gives how many.
+pub async fn forget(tx: &mut Tx, what: Forget, before: Timestamp, most: u32) -> Result<u64> {
+    let sql = match what {
+        Forget::Certificates => {
+            "DELETE FROM certificate WHERE serial IN (SELECT serial FROM certificate WHERE valid_before < $1 LIMIT $2)"
+        }
+        Forget::Sessions => {
+            "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE ended_at > 0 AND ended_at < $1 LIMIT $2)"
+        }
+    };
+    let done = sqlx::query(sql)
         .bind(before.micros())
+        .bind(i64::from(most))
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
 pub async fn session_insert(

@@ -15,3 +15,4 @@ mod limits;
 mod python;
 mod refusals;
 mod rig;
+mod tools;

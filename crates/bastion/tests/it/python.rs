@@ -7,7 +7,7 @@ use hafen_bastion::Limits;
 
 use crate::rig::{MACHINE, Rig, text, user};
 
-fn environment() -> PathBuf {
+pub fn environment() -> PathBuf {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/ssh-clients");
     let output = Command::new(script).arg(env!("CARGO_TARGET_TMPDIR")).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -40,6 +40,15 @@ fn paramiko_goes_through() {
     let mut rig = Rig::start();
     rig.machine(MACHINE);
     assert!(python(&rig, "paramiko_client", &[&user()]).contains("good"));
+}
+
+#[test]
+fn clients_of_today_need_no_exchange_of_yesterday() {
+    let mut rig = Rig::with(Limits::default(), true);
+    rig.machine(MACHINE);
+    for script in ["asyncssh_client", "paramiko_client"] {
+        assert!(python(&rig, script, &[&user()]).contains("good"), "{script}");
+    }
 }
 
 fn audit(rig: &Rig) -> (Option<i32>, String) {

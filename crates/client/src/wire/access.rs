@@ -98,3 +98,57 @@ pub struct AccessSession {
     /// Bytes from the machine to the client.
     pub received: i64,
 }
+
+/// What is known of the ways into a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineIntegrity {
+    pub project: String,
+    pub machine: String,
+    /// `waiting` for the first check; `ok`; `changed`; `unchecked` when it cannot be checked; `off` where no machine is.
+    pub state: String,
+    /// What is not as it was or should be; at most 200.
+    pub findings: Vec<IntegrityFinding>,
+    /// Tells one report from another; null before the first.
+    pub report: Option<String>,
+    /// When it was last checked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub checked_at: Option<Timestamp>,
+    /// When it was last tried.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub tried_at: Option<Timestamp>,
+    /// Tries in a row that failed.
+    pub failures: i64,
+    /// Why the last try failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// Since when reports are compared with the same one.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub baseline_at: Option<Timestamp>,
+    /// Who accepted it; empty for the first report of a disk.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub baseline_by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub baseline_reason: String,
+}
+
+/// One thing that is not as it was or should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IntegrityFinding {
+    /// `sshd` (configuration in force), `ssh` (its files), `key`, `sudo`, `setuid`, `pam`, `unit`, `program`.
+    pub kind: String,
+    /// A path, or a word of the configuration.
+    pub subject: String,
+    /// For a person.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntegrityAccept {
+    /// The report that was looked at, as `report` says; refused when there is another by now.
+    #[schema(min_length = 1, max_length = 64)]
+    pub report: String,
+    /// For those who read it later.
+    #[schema(min_length = 1, max_length = 500, pattern = "\\S")]
+    pub reason: String,
+}

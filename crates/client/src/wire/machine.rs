@@ -237,7 +237,7 @@ pub struct Machine {
     pub mac: Option<String>,
     /// The guest's boot id.
     pub boot_id: Option<String>,
-    /// SHA-256 fingerprint of its SSH host key.
+    /// SHA-256 fingerprint of the SSH host key that it was given.
     pub ssh_host_key: Option<String>,
     /// Digest of the image it runs.
     pub image_digest: Option<String>,

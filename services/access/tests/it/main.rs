@@ -1,6 +1,8 @@
 //! The service through its router, and its store on both databases.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod watch;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +54,7 @@ impl Transport for Inventory {
 
 /// Says who may log in, as the policy would.
 #[derive(Default)]
-struct Roles {
+pub struct Roles {
     taken: AtomicBool,
 }
 
@@ -84,6 +86,8 @@ async fn service(db: TestDb) -> Service {
         random: random.clone(),
         health: Health::default(),
         bastion_address: Some("bastion.example.org:22".into()),
+        watch: None,
+        keep_sessions: Duration::from_secs(90 * 24 * 3600),
     })
     .await
     .unwrap();
@@ -333,6 +337,35 @@ async fn sessions_and_revocations_on_both_databases() {
         assert_eq!(count("alert.first_seen"), 3, "{name}: {kinds:?}");
         assert_eq!((count("access.session_opened"), count("access.session_closed")), (2, 1), "{name}");
         assert_eq!((count("access.sessions_lost"), count("access.revoked")), (1, 1), "{name}");
+        let events = service.events().await;
+        let of = |kind: &str| events.iter().find(|event| event["kind"] == kind).unwrap()["project"].clone();
+        assert_eq!(
+            (of("access.session_opened"), of("access.session_closed")),
+            (json!("hello"), json!("hello"))
+        );
+        assert!(
+            events.iter().any(|event| event["kind"] == "alert.first_seen" && event["project"] == "hello"),
+            "{name}: {events:?}"
+        );
+
+        // Sessions are forgotten 90 days after their end, in batches; what is open is not.
+        let mut open = SessionRecord { number: 3, ended: None, ..second.clone() };
+        gate.opened(&open).await.unwrap();
+        for number in 10..1100 {
+            open.number = number;
+            let ended = (hafen_base::Clock::now(&service.clock), EndReason::Client);
+            gate.opened(&open).await.unwrap();
+            gate.closed(&SessionRecord { ended: Some(ended), ..open.clone() }).await;
+        }
+        let sessions = async || {
+            let path = "/api/v1/access/sessions?limit=1000";
+            service.call(alice(), "GET", path, Value::Null).await.1["items"].as_array().unwrap().len()
+        };
+        service.clock.step(Duration::from_secs(89 * 24 * 3600));
         service.access.forget_old().await.unwrap();
+        assert_eq!(sessions().await, 1000, "{name}");
+        service.clock.step(Duration::from_secs(2 * 24 * 3600));
+        service.access.forget_old().await.unwrap();
+        assert_eq!(sessions().await, 1, "{name}");
     }
 }

@@ -1,5 +1,7 @@
 //! Byte streams into a machine, as WebSockets of binary frames: its serial console, a connection to one of its ports.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::response::Response;
@@ -9,10 +11,11 @@ use hafen_base::Error;
 use hafen_client::wire::Problem;
 use hafen_http::{ApiResult, Path, Query};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use utoipa::IntoParams;
 
 use crate::Machines;
+use crate::app::Connection;
 use crate::engine::BoxDuplex;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -41,7 +44,8 @@ pub async fn dial(
 ) -> ApiResult<Response> {
     let socket = upgrade(socket)?;
     let stream = machines.machine_dial(&project, &machine, query.port).await?;
-    Ok(socket.on_upgrade(move |socket| carry(socket, stream)))
+    let connection = machines.connection_opened(&project, &machine, Some(query.port)).await?;
+    Ok(answer(machines, socket, stream, connection))
 }
 
 /// The serial console of a machine. A WebSocket of binary frames.
@@ -56,20 +60,45 @@ pub async fn console(
 ) -> ApiResult<Response> {
     let socket = upgrade(socket)?;
     let stream = machines.machine_console(&project, &machine).await?;
-    Ok(socket.on_upgrade(move |socket| carry(socket, stream)))
+    let connection = machines.connection_opened(&project, &machine, None).await?;
+    Ok(answer(machines, socket, stream, connection))
+}
+
+/// Carries the stream, and writes down its end.
+fn answer(
+    machines: Machines,
+    socket: WebSocketUpgrade,
+    stream: BoxDuplex,
+    connection: Option<Connection>,
+) -> Response {
+    socket.on_upgrade(move |socket| async move {
+        let counts = Counts::default();
+        carry(socket, stream, &counts).await;
+        if let Some(connection) = connection {
+            let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            machines.connection_closed(connection, read(&counts.sent), read(&counts.received)).await;
+        }
+    })
+}
+
+/// Bytes to the machine and from it.
+#[derive(Default)]
+struct Counts {
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 /// Copies both ways until the machine's side ends, or the caller went away. An empty frame of the caller says that it sends
 /// no more and still listens (a WebSocket's own close would end both directions).
-async fn carry(socket: WebSocket, stream: BoxDuplex) {
+async fn carry(socket: WebSocket, stream: BoxDuplex, counts: &Counts) {
     let (mut sink, mut source) = socket.split();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let to_machine = async {
         while let Some(Ok(message)) = source.next().await {
             let done = match message {
                 Message::Binary(bytes) if bytes.is_empty() => writer.shutdown().await,
-                Message::Binary(bytes) => writer.write_all(&bytes).await,
-                Message::Text(text) => writer.write_all(text.as_bytes()).await,
+                Message::Binary(bytes) => written(&mut writer, &bytes, counts).await,
+                Message::Text(text) => written(&mut writer, text.as_bytes(), counts).await,
                 Message::Close(_) => return,
                 Message::Ping(_) | Message::Pong(_) => Ok(()),
             };
@@ -94,6 +123,7 @@ async fn carry(socket: WebSocket, stream: BoxDuplex) {
                     if sink.send(Message::Binary(Bytes::copy_from_slice(bytes))).await.is_err() {
                         break;
                     }
+                    counts.received.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
                 }
             }
         }
@@ -103,4 +133,14 @@ async fn carry(socket: WebSocket, stream: BoxDuplex) {
         () = to_caller => {}
         () = to_machine => {}
     }
+}
+
+async fn written<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    bytes: &[u8],
+    counts: &Counts,
+) -> std::io::Result<()> {
+    writer.write_all(bytes).await?;
+    counts.sent.fetch_add(u64::try_from(bytes.len()).unwrap_or(0), Ordering::Relaxed);
+    Ok(())
 }

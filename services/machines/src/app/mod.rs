@@ -13,6 +13,8 @@ pub mod publication;
 pub mod snapshot;
 mod wait;
 
+pub use access::Connection;
+
 use hafen_base::{Error, OperationId, Result};
 use hafen_db::Tx;
 use hafen_work::NewEvent;

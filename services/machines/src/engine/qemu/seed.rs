@@ -63,14 +63,21 @@ fn vendor_data(config: &MachineConfig, access: &Access<'_>) -> String {
 
 /// Run at every boot, before sshd.
 fn script(config: &MachineConfig, access: &Access<'_>) -> String {
-    let sshd = guest::files().into_iter().find_map(|file| match file.contents {
-        Contents::Text(text) if file.path == SSHD => Some(text),
-        _ => None,
-    });
+    let own = guest::files();
+    let own = |path: &str| {
+        let text = own.iter().find_map(|file| match file.contents {
+            Contents::Text(text) if file.path == path => Some(text),
+            _ => None,
+        });
+        text.unwrap_or_default()
+    };
     // cloud-init removes the keys that an image came with, by their names.
-    let sshd = sshd.unwrap_or_default().replace(OWN_HOST_KEY, HOST_KEY);
+    let sshd = own(SSHD).replace(OWN_HOST_KEY, HOST_KEY);
     let principals = format!("/etc/ssh/hafen_principals/{LOGIN_USER}");
     let sudoers = format!("/etc/sudoers.d/{LOGIN_USER}");
+    let check = guest::CHECK;
+    let (check_principals, check_sudoers) =
+        (format!("/etc/ssh/hafen_principals/{check}"), format!("/etc/sudoers.d/{check}"));
     let files = [
         (SSHD, "0644", sshd.as_str()),
         (HOST_KEY, "0600", &access.key.private_key),
@@ -78,11 +85,15 @@ fn script(config: &MachineConfig, access: &Access<'_>) -> String {
         ("/etc/ssh/hafen_user_ca.pub", "0644", &access.user_ca),
         (&principals, "0644", &format!("restrict,pty {}", ca::principal(&config.project))),
         (&sudoers, "0440", &format!("{LOGIN_USER} ALL=(ALL:ALL) NOPASSWD: ALL")),
+        (guest::REPORT, "0755", own(guest::REPORT)),
+        (&check_principals, "0644", own(&check_principals)),
+        (&check_sudoers, "0440", own(&check_sudoers)),
     ];
     let mut script = format!(
         "#cloud-boothook\n#!/bin/sh\nset -eu\numask 022\n\
          # A password that nobody has: a locked user is let in by no key either, where PAM is not asked.\n\
          id {LOGIN_USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash --password '*' {LOGIN_USER}\n\
+         id {check} >/dev/null 2>&1 || useradd --system --home-dir / --no-create-home --shell /bin/sh --password '*' {check}\n\
          put() {{ mkdir -p \"${{2%/*}}\"; (umask 077; cat >\"$2.new\"); chmod \"$1\" \"$2.new\"; mv -f \"$2.new\" \"$2\"; }}\n"
     );
     for (path, mode, text) in files {

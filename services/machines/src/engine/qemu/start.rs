@@ -59,7 +59,8 @@ impl Parts {
         // Its name is needed once it runs, not before: both at once.
         let (booted, named) = tokio::join!(boot, self.hosts_sync(config.network.id));
         booted.and(named)?;
-        let host_key = if config.firmware.is_some() { String::new() } else { key.fingerprint };
+        // A foreign image was told it by its seed, and does not say whether it took it.
+        let host_key = key.fingerprint;
         let record = PowerRecord::Running { boot_id: boot_id.clone(), host_key: host_key.clone(), network };
         folder.power_write(&record)?;
         Ok(Running { boot_id, host_key })
