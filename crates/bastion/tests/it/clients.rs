@@ -159,7 +159,8 @@ fn a_right_that_is_lost_ends_what_goes_by_it() {
         assert!(lost.elapsed() < Duration::from_secs(5), "it goes on");
         pause();
     }
-    assert_eq!(rig.over(1)[0].ended.unwrap().1, EndReason::Revoked);
+    let over = || rig.gate.seen.lock().unwrap().over.first().and_then(|record| record.ended);
+    assert_eq!(until("its end is told", over).1, EndReason::Revoked);
     assert!(second.try_wait().unwrap().is_none());
     second.kill().unwrap();
     second.wait().unwrap();
