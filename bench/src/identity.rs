@@ -97,6 +97,7 @@ async fn open(folder: &std::path::Path) -> Result<World> {
         public_url: "https://hafen.example.org".into(),
         cost: Cost::STANDARD,
         local_operator: None,
+        machines: None,
         fetch: Arc::new(hafen_identity::Network::new()?),
         loopback_issuers: false,
     })

@@ -43,7 +43,10 @@ pub struct Cache {
 }
 
 /// What was read of organisations: as of which generation, when, and what.
-pub struct Kept<T>(RwLock<HashMap<OrganisationId, (u64, Timestamp, Arc<T>)>>);
+pub struct Kept<T>(RwLock<HashMap<OrganisationId, AsOf<T>>>);
+
+/// As of which generation and when it was read, and what.
+type AsOf<T> = (u64, Timestamp, Arc<T>);
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
