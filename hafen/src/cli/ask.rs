@@ -274,8 +274,11 @@ mod tests {
     #[test]
     fn an_object_reads_line_by_line() {
         let value = json!({ "id": "u-1", "policy": { "idle_minutes": 60 }, "factors": ["a", "b"], "gone": null, "name": "a\u{1b}[2J" });
+        // In the order of the answer, or of the alphabet: a feature of serde_json, which some builds have on, decides.
+        let mut lines = lines(&value);
+        lines.sort();
         assert_eq!(
-            lines(&value),
+            lines,
             [
                 "factors              a,b",
                 "id                   u-1",
@@ -283,6 +286,6 @@ mod tests {
                 "policy idle minutes  60"
             ]
         );
-        assert_eq!(text(&json!({ "ref": "main", "n": 1 })), "n=1,ref=main");
+        assert_eq!(text(&json!({ "n": 1, "ref": "main" })), "n=1,ref=main");
     }
 }
