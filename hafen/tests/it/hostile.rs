@@ -135,3 +135,47 @@ fn what_is_too_large_is_told_so() {
     // And it goes on answering.
     wire.platform.good(&["network", "list"]);
 }
+
+/// One service asks another with the platform's own rights: what stands encoded in a path must not lead it elsewhere.
+#[test]
+fn an_encoded_name_is_a_name_and_no_path() {
+    let wire = Wire::new();
+    let ways = [
+        "web-1%2F..%2Fweb-1",
+        "..%2Fmachines%2Fweb-1",
+        "web-1%3Fa=b",
+        "web-1%23",
+        "web-1%2Fserial",
+        "%00",
+        "%20",
+        "%C3%95",
+        "web-1%0D%0AHost:%20y",
+    ];
+    let machine = "/api/v1/projects/hello/machines";
+    let mut asked = 0;
+    for name in ways {
+        for (method, end) in [
+            ("GET", ""),
+            ("GET", "/instances"),
+            ("GET", "/integrity"),
+            ("POST", "/integrity/check"),
+            ("POST", "/integrity/accept"),
+            ("POST", "/stop"),
+        ] {
+            let body = r#"{"report":"r","reason":"because"}"#;
+            let answer = wire.say(
+                format!(
+                    "{method} {machine}/{name}{end} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {}\r\n\
+                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    wire.token,
+                    body.len()
+                )
+                .as_bytes(),
+            );
+            assert_eq!(statuses(&answer), ["404"], "{method} {name}{end}: {answer}");
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 54);
+    assert_eq!(wire.platform.json(&["machine", "show", "web-1"])["state"], "started");
+}

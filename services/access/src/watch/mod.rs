@@ -53,16 +53,24 @@ fn is_checkable(machine: &Machine) -> bool {
 }
 
 impl Access {
+    /// Asks with the platform's own rights: what is no name must not become a path to somewhere else.
+    async fn machine_named(&self, project: &str, machine: &str) -> Result<Machine> {
+        if hafen_base::check_label("machine", machine).is_err() {
+            return Err(Error::not_found(format!("machine {machine:?} in project {project:?}")));
+        }
+        self.0.platform.machine_get(project, machine).await
+    }
+
     /// What is known of a machine's ways in.
     pub(crate) async fn integrity(&self, project: &str, machine: &str) -> Result<MachineIntegrity> {
-        let machine = self.0.platform.machine_get(project, machine).await?;
+        let machine = self.machine_named(project, machine).await?;
         let watched = store::get(&self.0.db, &machine.id.to_string()).await?;
         Ok(self.integrity_wire(&machine, watched))
     }
 
     /// Has a machine checked now.
     pub(crate) async fn integrity_check(&self, project: &str, machine: &str) -> Result<MachineIntegrity> {
-        let machine = self.0.platform.machine_get(project, machine).await?;
+        let machine = self.machine_named(project, machine).await?;
         let Some(watch) = &self.0.watch else {
             return Err(Error::conflict(
                 "this platform checks no machines: they are simulated, or it is switched off",
@@ -95,7 +103,7 @@ impl Access {
                 "the report that you saw, as `report` of the machine's integrity",
             ));
         }
-        let machine = self.0.platform.machine_get(project, machine).await?;
+        let machine = self.machine_named(project, machine).await?;
         let watched = store::get(&self.0.db, &machine.id.to_string()).await?;
         let Some(mut watched) = watched.filter(|watched| watched.report.is_some()) else {
             return Err(Error::conflict(format!("machine {:?} was not checked yet", machine.name)));

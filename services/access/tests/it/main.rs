@@ -262,7 +262,7 @@ async fn sessions_and_revocations_on_both_databases() {
 
         // Sessions and events are seen by whom the project or the organisation permits, and by nobody else.
         for (permitted, sessions, events) in [
-            (only(&["hello"], None), 1, 2),
+            (only(&["hello"], None), 1, 3),
             (only(&["other"], None), 0, 0),
             (only(&["hello"], Some("org-a")), 1, 7),
             (only(&[], Some("org-b")), 0, 0),
