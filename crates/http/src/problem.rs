@@ -60,10 +60,11 @@ pub(crate) async fn render(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let twice = twice(request.headers());
+    let doubtful = twice.is_some() || request.headers().contains_key(header::TRANSFER_ENCODING);
     // A handler that panics is a failure of ours like any other: told as a 500 and logged, not a connection that breaks off.
     let answered = AssertUnwindSafe(async {
-        match twice(request.headers()) {
+        match twice {
             Some(error) => ApiError::from(error).into_response(),
             None => next.run(request).await,
         }
@@ -102,7 +103,7 @@ pub(crate) async fn render(mut request: Request, next: Next) -> Response {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     // The server takes the chunks for the body and drops a length beside them without a word; a proxy before us may have
     // gone by the length. What follows on this connection is then nobody's request.
-    if chunked {
+    if doubtful {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

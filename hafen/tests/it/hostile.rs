@@ -35,7 +35,6 @@ impl Wire {
         stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut answer = Vec::new();
         let _cut_off = stream.write_all(bytes);
-        let _reset = stream.shutdown(std::net::Shutdown::Write);
         let _reset = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     }

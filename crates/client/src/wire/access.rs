@@ -149,6 +149,6 @@ pub struct IntegrityAccept {
     #[schema(min_length = 1, max_length = 64)]
     pub report: String,
     /// For those who read it later.
-    #[schema(min_length = 1, max_length = 500, pattern = "\\S")]
+    #[schema(min_length = 1, max_length = 500, pattern = "^[^\\x00]*[^\\s\\x00][^\\x00]*$")]
     pub reason: String,
 }
