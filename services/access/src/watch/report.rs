@@ -38,6 +38,9 @@ pub struct Report {
     pub config: BTreeMap<String, Vec<String>>,
     /// By class and path: `key /root/.ssh/authorized_keys`.
     pub files: BTreeMap<String, Entry>,
+    /// cloud-init has not ended: what it makes may still be missing.
+    #[serde(skip)]
+    pub setting_up: bool,
     /// Host certificates, which are others at each start, by path; judged, not compared.
     #[serde(skip)]
     pub certificates: BTreeMap<String, String>,
@@ -64,7 +67,9 @@ impl Report {
             if record.is_empty() {
                 continue;
             }
-            if let Some(rest) = record.strip_prefix("config ") {
+            if record == "setting-up" {
+                report.setting_up = true;
+            } else if let Some(rest) = record.strip_prefix("config ") {
                 let (user, lines) = rest.split_once('\n').unwrap_or((rest, ""));
                 let mut lines: Vec<String> = lines.lines().map(clean).filter(|l| !l.is_empty()).collect();
                 lines.sort();
@@ -148,6 +153,11 @@ mod tests {
         assert!(report.files.contains_key("key /a??b"), "{report:?}");
         let again: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
         assert_eq!(again.digest().unwrap(), report.digest().unwrap());
+        // Of the machine's state, not of its ways in: the same digest.
+        assert!(!report.setting_up);
+        let early = Report::parse(WHOLE.replace("1\0config", "1\0setting-up\0config").as_bytes()).unwrap();
+        assert!(early.setting_up);
+        assert_eq!(early.digest().unwrap(), report.digest().unwrap());
     }
 
     #[test]

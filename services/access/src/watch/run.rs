@@ -89,6 +89,11 @@ impl Reconciler for Watcher {
         let watched = store::get(&parts.db, id).await?.filter(|watched| watched.disk == disk);
         let mut watched = watched.unwrap_or_else(|| Watched::new(id, &machine.project, &machine.name, &disk));
         let told = match report {
+            // Later reports would differ by what cloud-init makes. One that never ends becomes an alert as any failure does.
+            Ok(report) if report.setting_up && watched.baseline.is_none() => {
+                let error = "it is still being set up: cloud-init has not ended (`cloud-init status --long` there says more)";
+                watched.failed(error.into(), parts.now(), self.every)
+            }
             Ok(report) => {
                 watched.next_at = parts.now().plus(self.spread());
                 watched.reported(report, &self.access.known(&machine)?)?
