@@ -277,6 +277,7 @@ mod tests {
         Report {
             config: ["root", "hafen"].map(|user| (user.to_owned(), lines.clone())).into(),
             files: files.into_iter().map(|(key, entry)| (key.to_owned(), entry)).collect(),
+            setting_up: false,
             certificates: BTreeMap::new(),
         }
     }
