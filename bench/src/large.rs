@@ -19,7 +19,8 @@ pub async fn measure(context: &Context) -> Result<Part> {
     let mut part = Part::new("large");
     let platform = Platform::start(context, "sim").await?;
     let client = platform.client()?;
-    let empty = platform.resident_at_rest().await?;
+    platform.resident_at_rest().await?;
+    let empty = platform.resident_own()?;
     let file = platform.manifest("bench", MACHINES)?;
     let plan = platform.timed(&["plan", "-f", &file]).await?;
     let peak = platform.resident_peak()?;
@@ -37,7 +38,8 @@ pub async fn measure(context: &Context) -> Result<Part> {
     for _ in 0..context.runs {
         again.push(platform.timed(&["plan", "-f", &file]).await?);
     }
-    let full = platform.resident_at_rest().await?;
+    platform.resident_at_rest().await?;
+    let full = platform.resident_own()?;
     let apply_peak = platform.resident_peak()?;
     let destroy = platform.timed(&["destroy", "--yes", "-f", &file]).await?;
     let per_machine = megabytes(full.saturating_sub(empty)) * 1000.0 / f64::from(MACHINES);

@@ -151,11 +151,16 @@ impl Platform {
         self.proc("VmHWM")
     }
 
-    /// Resident bytes once they no longer change.
+    /// Resident bytes that are the process's own: the kernel may drop pages of files, as of the binary, at any time.
+    pub fn resident_own(&self) -> Result<u64> {
+        Ok(self.proc("RssAnon")? + self.proc("RssShmem")?)
+    }
+
+    /// Resident bytes once they no longer change. A kernel that reclaims idle pages changes them without end: not for ever.
     pub async fn resident_at_rest(&self) -> Result<u64> {
-        let mut since = Instant::now();
+        let (began, mut since) = (Instant::now(), Instant::now());
         let mut last = self.resident()?;
-        while since.elapsed() < AT_REST {
+        while since.elapsed() < AT_REST && began.elapsed() < 5 * AT_REST {
             tokio::time::sleep(LOOK).await;
             let now = self.resident()?;
             // A page more or less is the noise of a running process.

@@ -73,6 +73,7 @@ async fn one(context: &Context, taken: &mut Taken, part: &mut Part) -> Result<()
     taken.start.push(platform.started_in);
     let empty = platform.resident_at_rest().await?;
     taken.idle.push(megabytes(empty));
+    let empty = platform.resident_own()?;
 
     let file = platform.manifest("bench", MACHINES)?;
     let large = platform.manifest("large", 10_000)?;
@@ -96,7 +97,8 @@ async fn one(context: &Context, taken: &mut Taken, part: &mut Part) -> Result<()
         return Err(Error::unavailable("not every machine is started and healthy after the apply"));
     }
     taken.plan_again.push(platform.timed(&["plan", "-f", &file]).await?);
-    let full = platform.resident_at_rest().await?;
+    platform.resident_at_rest().await?;
+    let full = platform.resident_own()?;
     taken.overhead.push(megabytes(full.saturating_sub(empty)) * 1000.0 / f64::from(MACHINES));
     taken.destroy.push(platform.timed(&["destroy", "--yes", "-f", &file]).await?);
     Ok(())
