@@ -63,7 +63,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "HOST:PORT", env = "HAFEN_BASTION_ADDRESS")]
     pub bastion_address: Option<String>,
     /// Let only clients to the bastion whose key exchange no quantum computer opens later (mlkem768x25519: OpenSSH 9.9 or
-    /// later); ssh-audit then warns of nothing. OpenSSH 9.0 to 9.8 is left out.
+    /// later). OpenSSH 9.0 to 9.8, which is offered curve25519 otherwise, is left out.
     #[arg(long, env = "HAFEN_BASTION_POST_QUANTUM_ONLY")]
     pub bastion_post_quantum_only: bool,
     /// Seconds from one check of a machine's ways in (sshd, keys, sudo, setuid files) to the next; 0 checks none.

@@ -20,6 +20,7 @@ pub mod certificate;
 pub mod command;
 mod connection;
 mod gate;
+mod offer;
 mod relay;
 mod server;
 mod wire;

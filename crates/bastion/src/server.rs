@@ -9,7 +9,7 @@ use std::time::Duration;
 use hafen_base::{Clock, Error, Result};
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{Algorithm, Certificate, PrivateKey};
-use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher, compression, mac};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::certificate::Rules;
 use crate::connection::{Handler, State};
 use crate::gate::{EndReason, Gate, Revocations};
+use crate::offer::Offers;
 use crate::wire::{FirstLine, Wire};
 
 /// What the bastion is given.
@@ -29,7 +30,7 @@ pub struct BastionConfig {
     pub authorities: Vec<KeyData>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
-    /// Take only key exchanges that a quantum computer does not open later: clients before OpenSSH 9.9 are then left out.
+    /// OpenSSH 9.0 to 9.8 is offered a key exchange that a quantum computer may open later; with this, nobody is.
     pub post_quantum_only: bool,
 }
 
@@ -101,7 +102,7 @@ impl Bastion {
         {
             return Err(Error::invalid("the bastion takes Ed25519 keys only"));
         }
-        let russh = Arc::new(protocol(&config));
+        let offers = Arc::new(Offers::new(|| protocol(&config), config.post_quantum_only));
         let shared = Arc::new(Shared {
             gate,
             clock: config.clock,
@@ -123,9 +124,9 @@ impl Bastion {
                         tracing::warn!(%address, "too many connections: one is turned away");
                         continue;
                     };
-                    let (russh, shared, stop) = (Arc::clone(&russh), Arc::clone(&shared), stop.clone());
+                    let (offers, shared, stop) = (Arc::clone(&offers), Arc::clone(&shared), stop.clone());
                     tasks.spawn(async move {
-                        if let Err(error) = carry(stream, address, russh, shared, stop).await {
+                        if let Err(error) = carry(stream, address, &offers, shared, stop).await {
                             tracing::debug!(%address, "{error}");
                         }
                         drop(place);
@@ -147,12 +148,6 @@ impl Bastion {
 
 /// Algorithms without known weakness only (`ssh-audit` is the judge), and what they are used for.
 fn protocol(config: &BastionConfig) -> russh::server::Config {
-    let mut exchanges = vec![kex::MLKEM768X25519_SHA256];
-    if !config.post_quantum_only {
-        // OpenSSH 9.0 to 9.8 knows one more hybrid, sntrup761x25519-sha512, which russh has not: they get this.
-        exchanges.extend([kex::CURVE25519, kex::CURVE25519_PRE_RFC_8731]);
-    }
-    exchanges.extend([kex::EXTENSION_SUPPORT_AS_SERVER, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER]);
     // The client's order decides. Most begin with ChaCha20 and put AES-CTR before AES-GCM, both of which are slower than
     // AES-GCM wherever the processor has AES: so they are left out, or offered only where it has not.
     let ciphers = if aes_in_hardware() {
@@ -177,7 +172,8 @@ fn protocol(config: &BastionConfig) -> russh::server::Config {
         channel_buffer_size: 256,
         event_buffer_size: 64,
         preferred: Preferred {
-            kex: exchanges.into(),
+            // `Offers` says which.
+            kex: Vec::new().into(),
             key: vec![Algorithm::Ed25519].into(),
             host_key_certificates: Vec::new().into(),
             cipher: ciphers.into(),
@@ -248,7 +244,7 @@ impl Drop for Place {
 async fn carry(
     stream: TcpStream,
     address: IpAddr,
-    russh: Arc<russh::server::Config>,
+    offers: &Offers,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
@@ -261,6 +257,7 @@ async fn carry(
 
     let mut revocations = shared.gate.revocations();
     revocations.mark_unchanged();
+    let russh = offers.to(&stream, &*shared.clock).await;
     let first = FirstLine::default();
     let state = Arc::new(State::new(Arc::clone(&shared), address, first.clone()));
     let wire = Wire::new(stream, first);
