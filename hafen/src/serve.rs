@@ -114,7 +114,10 @@ impl utoipa::Modify for Security {
 
 /// Paths answered to anybody.
 static OPEN: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| hafen_identity::OPEN.iter().copied().chain(["/health"]).collect());
+    LazyLock::new(|| {
+    let ours = ["/health"];
+    hafen_identity::OPEN.iter().chain(hafen_delivery::OPEN).copied().chain(ours).collect()
+});
 
 /// All routes; their document is published at one of them.
 fn api(services: &Services, about: &About) -> Result<Router> {

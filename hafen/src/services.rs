@@ -150,7 +150,8 @@ impl Services {
     pub async fn run(&self, bastion: Option<Listening>, stop: watch::Receiver<bool>) {
         let bastion = async {
             if let Some(bastion) = bastion {
-                bastion.carry(&self.access, &self.keys, "serve", stop.clone()).await;
+                let git = Arc::new(self.delivery.clone());
+                bastion.carry(&self.access, &self.keys, "serve", Some(git), stop.clone()).await;
             }
         };
         tokio::join!(

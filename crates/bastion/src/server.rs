@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::certificate::Rules;
 use crate::connection::{Handler, State};
 use crate::gate::{EndReason, Gate, Revocations};
+use crate::git::Git;
 use crate::wire::{FirstLine, Wire};
 
 /// What the bastion is given.
@@ -29,6 +30,8 @@ pub struct BastionConfig {
     pub authorities: Vec<KeyData>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    /// Serves git; nobody does where there is none.
+    pub git: Option<Arc<dyn Git>>,
     /// Take only key exchanges that a quantum computer does not open later: clients before OpenSSH 9.9 are then left out.
     pub post_quantum_only: bool,
 }
@@ -68,6 +71,7 @@ impl Default for Limits {
 /// What all connections share.
 pub(crate) struct Shared {
     pub gate: Arc<dyn Gate>,
+    pub git: Option<Arc<dyn Git>>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub rules: Rules,
@@ -104,6 +108,7 @@ impl Bastion {
         let russh = Arc::new(protocol(&config));
         let shared = Arc::new(Shared {
             gate,
+            git: config.git,
             clock: config.clock,
             limits: config.limits,
             rules: Rules { authorities: config.authorities },

@@ -3,18 +3,8 @@
 
 use async_trait::async_trait;
 use hafen_base::{Actor, Result};
-use serde::{Deserialize, Serialize};
 
-/// A reference that is another now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefUpdate {
-    /// As `refs/heads/main`.
-    pub reference: String,
-    /// Commit (or tag object) of before, in hexadecimal; none for a new reference.
-    pub old: Option<String>,
-    /// Of now; none for one that is gone.
-    pub new: Option<String>,
-}
+pub use hafen_git::RefUpdate;
 
 /// What was pushed, in one go.
 #[derive(Debug, Clone, PartialEq, Eq)]
