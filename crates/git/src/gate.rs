@@ -56,10 +56,6 @@ impl Proposed {
         command
     }
 
-    pub(crate) fn git(&self) -> &Git {
-        &self.git
-    }
-
     /// Whether an update keeps all that was there: its old commit is an ancestor of its new one.
     ///
     /// # Errors

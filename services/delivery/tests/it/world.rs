@@ -137,6 +137,11 @@ async fn as_named(actor: Actor, request: AxumRequest, next: Next) -> axum::respo
         let text = base64::engine::general_purpose::STANDARD.decode(text.strip_prefix("Basic ")?).ok()?;
         Some(String::from_utf8(text).ok()?.split_once(':')?.0.to_owned())
     });
+    if named.is_none() && parts.uri.path().starts_with("/git/") {
+        // Git shows what it knows only when it is asked.
+        let asks = Response::builder().status(401).header("www-authenticate", "Basic realm=\"test\"");
+        return asks.body(Body::empty()).unwrap();
+    }
     let actor = named.map_or(actor, |role| somebody(&role));
     parts.extensions.insert(Roles(vec![actor.id.clone()]));
     parts.extensions.insert(Permitted::Everything);
