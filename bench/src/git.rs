@@ -2,6 +2,7 @@
 //! the same client, the same objects, in turns. What is between the two is the network protocol, the verdict and its record.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -55,7 +56,6 @@ async fn large(folder: &Path) -> Result<PathBuf> {
     {
         timed(&place, &["config", key, value]).await?;
     }
-    use std::io::Read as _;
     let source = std::fs::File::open("/dev/urandom").map_err(broken("urandom"))?;
     let mut file = std::fs::File::create(place.join("file")).map_err(broken("a file"))?;
     std::io::copy(&mut source.take(LARGE << 20), &mut file).map_err(broken("a file"))?;

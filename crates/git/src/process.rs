@@ -104,10 +104,11 @@ fn unusable(path: &Path, error: std::io::Error) -> Error {
 }
 
 impl Git {
-    /// Repositories below `folder`, which is made if need be.
+    /// Repositories below `folder`, which is made if need be. Where git is missing or the folder cannot hold what is run, that is
+    /// logged, and told to whoever fetches or pushes: the rest of the platform does without.
     ///
     /// # Errors
-    /// Unavailable when there is no git, or the folder cannot hold what is run.
+    /// Unavailable when the folder cannot be used.
     pub async fn open(folder: &Path, limits: Limits) -> Result<Self> {
         let hooks = folder.join("hooks");
         let hook = hooks.join(HOOK_NAME);
@@ -124,10 +125,12 @@ impl Git {
         write().map_err(|error| unusable(&hook, error))?;
         let places = Arc::new(Semaphore::new(limits.exchanges));
         let git = Self(Arc::new(Parts { folder: folder.to_owned(), hooks, limits, places }));
-        git.check_hook()?;
         let mut version = git.command(None);
         version.arg("version");
-        git.output(version, None, git.0.limits.command).await?;
+        let there = git.output(version, None, git.0.limits.command).await.map(drop);
+        if let Err(error) = git.check_hook().and(there) {
+            tracing::error!(cause = %error.cause_chain(), "repositories are not served: {error}");
+        }
         Ok(git)
     }
 

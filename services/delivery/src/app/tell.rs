@@ -48,6 +48,7 @@ impl Delivery {
             return Ok(());
         }
         let size = i64::try_from(self.0.git.size(&folder).await?).unwrap_or(i64::MAX);
+        let pushed_at = (!moved.is_empty()).then(|| self.0.now());
         let mut tx = self.0.db.write().await?;
         for push in &open {
             store::push::delete(&mut tx, &push.id).await?;
@@ -64,7 +65,7 @@ impl Delivery {
             let event = self.event(&mut tx, &one.project, "repository.pushed", object, message, data);
             push.actor.clone().acts(event).await?;
         }
-        store::repository::set_seen(&mut tx, id, size, Some(self.0.now())).await?;
+        store::repository::set_seen(&mut tx, id, size, pushed_at).await?;
         tx.commit().await.map_err(store_error)?;
         self.0.events.ring();
         Ok(())
