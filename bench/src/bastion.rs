@@ -259,6 +259,7 @@ pub async fn measure(context: &Context) -> Result<Part> {
         authorities: vec![authority.key_data().clone()],
         clock: Arc::new(SystemClock),
         limits: Limits::default(),
+        git: None,
         post_quantum_only: false,
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(broken("a socket"))?;

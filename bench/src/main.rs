@@ -7,6 +7,7 @@
 
 mod bastion;
 mod boot;
+mod git;
 mod identity;
 mod large;
 mod ledger;
@@ -41,6 +42,8 @@ enum What {
     Ledger,
     /// Throughput and connection set-up of the SSH bastion; beside OpenSSH's sshd as the jump host.
     Bastion,
+    /// Pushes and clones over HTTP; beside plain git with a folder of this disk.
+    Git,
 }
 
 /// Measure Hafen.
@@ -99,7 +102,7 @@ async fn run(args: Args) -> Result<bool> {
     let host = Host::look(&context.scratch)?;
     host.print();
     let all =
-        [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger, What::Bastion];
+        [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger, What::Bastion, What::Git];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -111,6 +114,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Identity => identity::measure(&context).await?,
             What::Ledger => ledger::measure(&context).await?,
             What::Bastion => bastion::measure(&context).await?,
+            What::Git => git::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

@@ -13,7 +13,7 @@ use clap::Args;
 use hafen_access::{Access, AccessConfig, AccessGate, Rights};
 use hafen_base::{Actor, ActorKind, Clock as _, Error, ErrorKind, Result, SystemClock, SystemRandom};
 use hafen_bastion::ssh_key::{Certificate, PrivateKey, PublicKey};
-use hafen_bastion::{Bastion, BastionConfig, Limits};
+use hafen_bastion::{Bastion, BastionConfig, Git, Limits};
 use hafen_client::Client;
 use hafen_seal::MasterKey;
 use hafen_sshca::{SshCa, sealed_key};
@@ -89,8 +89,16 @@ pub async fn listen(
 
 impl Listening {
     /// Serves until `stop` turns true. A bastion that does not come up leaves the rest of the platform as it is.
-    pub async fn carry(self, access: &Access, keys: &Keys, name: &str, stop: watch::Receiver<bool>) {
-        if let Err(error) = self.serve(access, keys, name, stop).await {
+    /// `git` serves repositories, where there are any.
+    pub async fn carry(
+        self,
+        access: &Access,
+        keys: &Keys,
+        name: &str,
+        git: Option<Arc<dyn Git>>,
+        stop: watch::Receiver<bool>,
+    ) {
+        if let Err(error) = self.serve(access, keys, name, git, stop).await {
             tracing::error!(cause = %error.cause_chain(), "the bastion ended: {error}");
         }
     }
@@ -100,6 +108,7 @@ impl Listening {
         access: &Access,
         keys: &Keys,
         name: &str,
+        git: Option<Arc<dyn Git>>,
         stop: watch::Receiver<bool>,
     ) -> Result<()> {
         let public = keys.bastion.public_key().to_openssh().map_err(Error::internal)?;
@@ -111,6 +120,7 @@ impl Listening {
             authorities: vec![authority.key_data().clone()],
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
+            git,
             post_quantum_only: self.post_quantum_only,
         };
         let gate = AccessGate::open(access.clone(), name).await?;
@@ -173,7 +183,7 @@ pub async fn run(args: BastionArgs) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn(async move {
         let name = format!("bastion {}", bastion.address);
-        tokio::join!(bastion.carry(&access, &keys, &name, stopped.clone()), access.run(stopped.clone()));
+        tokio::join!(bastion.carry(&access, &keys, &name, None, stopped.clone()), access.run(stopped.clone()));
     });
     crate::serve::told_to_stop().await?;
     stop.send_replace(true);

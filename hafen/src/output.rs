@@ -108,6 +108,8 @@ fn what_next(error: &Error) -> Option<&'static str> {
     match what {
         "machine" => Some("see those there are with: hafen machine list"),
         "image" => Some("see those there are with: hafen image list"),
+        "repository" => Some("see those there are with: hafen repository list"),
+        "hook" => Some("see those there are with: hafen hook list"),
         "network" => Some("see those there are with: hafen network list"),
         "snapshot" => Some("see those there are with: hafen machine snapshot list MACHINE"),
         "operation" => Some("see those there are with: hafen operation list"),

@@ -114,7 +114,10 @@ impl utoipa::Modify for Security {
 
 /// Paths answered to anybody.
 static OPEN: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| hafen_identity::OPEN.iter().copied().chain(["/health"]).collect());
+    LazyLock::new(|| {
+    let ours = ["/health"];
+    hafen_identity::OPEN.iter().chain(hafen_delivery::OPEN).copied().chain(ours).collect()
+});
 
 /// All routes; their document is published at one of them.
 fn api(services: &Services, about: &About) -> Result<Router> {
@@ -124,6 +127,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.identity.router())
         .merge(services.ledger.router())
         .merge(services.access.router())
+        .merge(services.delivery.router())
         .merge(about.router())
         .merge(crate::gate::explain::router(services.rights.clone()))
         .split_for_parts();

@@ -115,6 +115,14 @@ typed_id!(
     MembershipId, "mem");
 typed_id!(InvitationId, "inv");
 typed_id!(PasskeyId, "pk");
+typed_id!(
+    /// A git repository.
+    RepositoryId, "repo");
+typed_id!(
+    /// What was pushed in one go.
+    PushId, "push");
+typed_id!(DeployKeyId, "key");
+typed_id!(HookId, "hook");
 
 #[cfg(test)]
 mod tests {

@@ -6,16 +6,21 @@ use std::sync::{Arc, OnceLock};
 
 use hafen_base::{Error, ErrorKind, Result, Timestamp};
 use russh::keys::ssh_key::Certificate;
+use russh::keys::ssh_key::HashAlg;
 use russh::server::{Auth, ChannelOpenHandle, Msg, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelOpenFailure};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::certificate::{CertificateFacts, Client};
 use crate::gate::{EndReason, Person, Reached, Refusal, Revocations, SessionRecord};
+use crate::git::{self, GitCaller};
 use crate::relay::{self, Carried};
 use crate::server::Shared;
 use crate::wire::FirstLine;
+
+/// The user of keys that open repositories, as with other forges.
+const GIT_USER: &str = "git";
 
 /// Who was let in.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub(crate) struct State {
     first: FirstLine,
     began: Timestamp,
     admitted: OnceLock<Admitted>,
+    /// A key that opens repositories and nothing else, and when it was let in.
+    key: OnceLock<(String, Timestamp)>,
     admission: Notify,
     ending: watch::Sender<Option<EndReason>>,
     /// When a byte was last carried.
@@ -49,6 +56,7 @@ impl State {
             first,
             began,
             admitted: OnceLock::new(),
+            key: OnceLock::new(),
             admission: Notify::new(),
             ending: watch::Sender::new(None),
             active: AtomicI64::new(began.micros()),
@@ -60,10 +68,11 @@ impl State {
     /// When the connection must end unless something happens, and why.
     pub(crate) fn due(&self) -> (Timestamp, EndReason) {
         let limits = &self.shared.limits;
-        let Some(admitted) = self.admitted.get() else {
+        let since = self.admitted.get().map(|admitted| admitted.at);
+        let Some(since) = since.or_else(|| self.key.get().map(|(_, at)| *at)) else {
             return (self.began.plus(limits.authentication), EndReason::Idle);
         };
-        let longest = admitted.at.plus(limits.session);
+        let longest = since.plus(limits.session);
         let idle = Timestamp::from_micros(self.active.load(Ordering::Relaxed)).plus(limits.idle);
         if longest <= idle { (longest, EndReason::TooLong) } else { (idle, EndReason::Idle) }
     }
@@ -98,7 +107,7 @@ impl State {
     }
 
     /// Waits for the end of the connection.
-    async fn ended(&self) -> EndReason {
+    pub(crate) async fn ended(&self) -> EndReason {
         let mut ending = self.ending.subscribe();
         let reason = ending.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
         reason.unwrap_or(EndReason::Client)
@@ -157,6 +166,34 @@ impl State {
         let _first = self.admitted.set(Admitted { facts, person, at: now });
         self.admission.notify_one();
         Ok(())
+    }
+
+    /// Lets a key in that opens repositories.
+    async fn admit_key(&self, fingerprint: String) -> Result<bool> {
+        let shared = &self.shared;
+        let Some(git) = &shared.git else { return Ok(false) };
+        let known = tokio::select! {
+            known = git.knows(&fingerprint) => known?,
+            () = shared.clock.sleep(shared.limits.dial) => return Ok(false),
+        };
+        if known {
+            let now = shared.clock.now();
+            self.active.store(now.micros(), Ordering::Relaxed);
+            let _first = self.key.set((fingerprint, now));
+            self.admission.notify_one();
+        }
+        Ok(known)
+    }
+
+    /// Who wants git, by what they were let in with.
+    async fn git_caller(&self) -> Result<GitCaller> {
+        if let Some((fingerprint, _)) = self.key.get() {
+            return Ok(GitCaller::Key { fingerprint: fingerprint.clone(), address: self.address });
+        }
+        let admitted = self.admitted.get();
+        let admitted = admitted.ok_or_else(|| Error::new(ErrorKind::Forbidden, "nobody was let in"))?;
+        let (actor, projects) = self.shared.gate.person(admitted.facts.serial, self.address).await?;
+        Ok(GitCaller::Person { actor, projects })
     }
 
     /// A place among the channels, or none.
@@ -273,7 +310,15 @@ impl Handler {
 impl russh::server::Handler for Handler {
     type Error = russh::Error;
 
-    async fn auth_publickey(&mut self, user: &str, _key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        if user == GIT_USER && key.public_key.key_data().ed25519().is_some() {
+            let fingerprint = key.public_key.fingerprint(HashAlg::Sha256).to_string();
+            match self.state.admit_key(fingerprint).await {
+                Ok(true) => return Ok(Auth::Accept),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(cause = %error.cause_chain(), "{error}"),
+            }
+        }
         self.state.refused(user, None, "key", "a key without a certificate".into()).await;
         Ok(Auth::reject())
     }
@@ -322,12 +367,83 @@ impl russh::server::Handler for Handler {
 
     async fn channel_open_session(
         &mut self,
-        _channel: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.refuse_channel("session", reply).await;
+        let Some(git) = self.state.shared.git.clone() else {
+            self.refuse_channel("session", reply).await;
+            return Ok(());
+        };
+        let Some(place) = self.state.channel_place() else {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        };
+        let state = Arc::clone(&self.state);
+        self.state.tasks.spawn(async move {
+            match state.git_caller().await {
+                Ok(caller) => {
+                    reply.accept().await;
+                    state.touch();
+                    git::serve(state, git, caller, channel).await;
+                }
+                Err(error) => {
+                    state.refused("", None, "channel", format!("git: {error}")).await;
+                    reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+                }
+            }
+            drop(place);
+        });
         Ok(())
+    }
+
+    // What a session channel is asked for is told to its task as well (`git::serve`); here it is only answered. A terminal, a
+    // forwarded agent and the like are not given.
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_success(channel)
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        _command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_success(channel)
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        session.channel_success(channel)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(channel)
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(channel)
     }
 
     async fn channel_open_x11(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hafen_base::{Result, Timestamp};
+use hafen_base::{Actor, Error, ErrorKind, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -146,6 +146,14 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// Not found and forbidden look alike to the client (administratively prohibited); others are failed connections.
     async fn target(&self, person: &Person, serial: u64, host: &str, port: u16) -> Result<Reached>;
+
+    /// Who acts by this certificate now, and the projects that it names: for what is no machine. Nobody, unless a gate knows.
+    ///
+    /// # Errors
+    /// Any: the client is refused.
+    async fn person(&self, _serial: u64, _address: IpAddr) -> Result<(Actor, Vec<String>)> {
+        Err(Error::new(ErrorKind::Forbidden, "this bastion leads to machines only"))
+    }
 
     /// A session began: the connection to the machine stands. It goes on only when this succeeds: what cannot be written
     /// down does not happen.

@@ -12,6 +12,9 @@
 //! dialled is not known here: a [`Gate`] says so. The name that the client asks for is given to the gate as it stands; it
 //! is never resolved here, so that a name that resolves to something else reaches nothing.
 //!
+//! Beside machines, git repositories are reached here (`git`), by the same certificates, and by keys that open one repository
+//! each: a session channel runs git's two commands, which somebody else carries out.
+//!
 //! `command` is the way back: the platform as a client of a machine's SSH server.
 //!
 //! Must not know: services, HTTP, machines.
@@ -20,6 +23,7 @@ pub mod certificate;
 pub mod command;
 mod connection;
 mod gate;
+mod git;
 mod offer;
 mod relay;
 mod server;
@@ -27,6 +31,7 @@ mod wire;
 
 pub use certificate::{CertificateFacts, Client, Rules};
 pub use gate::{EndReason, Gate, Person, Reached, Refusal, Revocations, SessionRecord, Target};
+pub use git::{Git, GitCaller, GitOutput};
 pub use server::{Bastion, BastionConfig, Limits};
 
 /// The crates of keys and certificates in the version that the server uses.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::certificate::Rules;
 use crate::connection::{Handler, State};
 use crate::gate::{EndReason, Gate, Revocations};
+use crate::git::Git;
 use crate::offer::Offers;
 use crate::wire::{FirstLine, Wire};
 
@@ -30,6 +31,8 @@ pub struct BastionConfig {
     pub authorities: Vec<KeyData>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    /// Serves git; nobody does where there is none.
+    pub git: Option<Arc<dyn Git>>,
     /// OpenSSH 9.0 to 9.8 is offered a key exchange that a quantum computer may open later; with this, nobody is.
     pub post_quantum_only: bool,
 }
@@ -69,6 +72,7 @@ impl Default for Limits {
 /// What all connections share.
 pub(crate) struct Shared {
     pub gate: Arc<dyn Gate>,
+    pub git: Option<Arc<dyn Git>>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub rules: Rules,
@@ -105,6 +109,7 @@ impl Bastion {
         let offers = Arc::new(Offers::new(|| protocol(&config), config.post_quantum_only));
         let shared = Arc::new(Shared {
             gate,
+            git: config.git,
             clock: config.clock,
             limits: config.limits,
             rules: Rules { authorities: config.authorities },

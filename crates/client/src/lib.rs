@@ -10,6 +10,7 @@ mod ledger;
 mod machines;
 pub mod oauth;
 mod policy;
+mod repository;
 mod stacks;
 mod stream;
 mod transport;

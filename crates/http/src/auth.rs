@@ -1,6 +1,7 @@
 //! Who asks: the holder of the token, or the local operator at the platform's socket. Nobody else is answered, but at the
 //! paths named open.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::IncomingStream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hafen_base::{Actor, ActorKind, Error, ErrorKind, Permitted, Result};
 use http::{Extensions, HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
@@ -129,7 +132,9 @@ pub struct Asked<'a> {
     /// The route, as `/api/v1/projects/{project}/machines`; none where there is no such path.
     pub route: Option<&'a str>,
     pub path: &'a str,
-    /// Of `Authorization: Bearer …`.
+    /// What follows the `?`.
+    pub query: Option<&'a str>,
+    /// Of `Authorization: Bearer …`, or where git asks, of `Basic …`.
     pub bearer: Option<&'a str>,
     pub peer: Option<Peer>,
 }
@@ -163,20 +168,36 @@ impl Gate for Access {
     }
 }
 
-/// The token of `Authorization: Bearer …`. A header that is there and is not that is refused: it must not pass for none.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
+/// Paths at which `git` asks, which knows no bearer tokens: it shows the token as a password, with any user's name.
+pub(crate) fn is_git(path: &str) -> bool {
+    path.starts_with("/git/")
+}
+
+/// The token of `Authorization: Bearer …`, or as a password of `Basic …` where that is `basic`. A header that is there and is
+/// not that is refused: it must not pass for none.
+fn bearer(headers: &HeaderMap, basic: bool) -> Result<Option<Cow<'_, str>>> {
     let mut presented = headers.get_all(header::AUTHORIZATION).iter();
     match (presented.next(), presented.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| Some(token.trim()))
-            .ok_or_else(unauthenticated),
+        (Some(value), None) => {
+            let text =
+                value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(unauthenticated)?;
+            match text {
+                (scheme, token) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim().into())),
+                (scheme, text) if basic && scheme.eq_ignore_ascii_case("basic") => {
+                    password(text.trim()).map(|token| Some(token.into())).ok_or_else(unauthenticated)
+                }
+                _ => Err(unauthenticated()),
+            }
+        }
         (Some(_), Some(_)) => Err(unauthenticated()),
     }
+}
+
+/// The password of RFC 7617.
+fn password(text: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// The reason that is given, if it is one to keep.
@@ -199,17 +220,21 @@ pub(crate) async fn check(edge: Edge, request: Request, next: Next) -> Response 
         (Some(_), Some(RequestId(id))) => id.clone(),
         _ => String::new(),
     };
-    if edge.open.contains(&parts.uri.path()) {
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let open = |path: &str| edge.open.contains(&path);
+    if open(parts.uri.path()) || route.as_ref().is_some_and(|route| open(route.as_str())) {
         let anybody = Actor { address: peer.and_then(Peer::address), request_id, ..Actor::platform() };
         return anybody.acts(next.run(Request::from_parts(parts, body))).await;
     }
-    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let git = is_git(parts.uri.path());
     let admitted = async {
+        let shown = bearer(&parts.headers, git)?;
         let asked = Asked {
             method: &parts.method,
             route: route.as_ref().map(MatchedPath::as_str),
             path: parts.uri.path(),
-            bearer: bearer(&parts.headers)?,
+            query: parts.uri.query(),
+            bearer: shown.as_deref(),
             peer,
         };
         let mut admitted = edge.gate.admit(asked).await?;
@@ -224,7 +249,7 @@ pub(crate) async fn check(edge: Edge, request: Request, next: Next) -> Response 
     };
     let Admitted { actor, extensions } = match admitted.await {
         Ok(admitted) => admitted,
-        Err(error) => return refused(error),
+        Err(error) => return refused(error, git),
     };
     parts.extensions.extend(extensions);
     let request = Request::from_parts(parts, body);
@@ -256,13 +281,12 @@ fn unauthenticated() -> Error {
     )
 }
 
-fn refused(error: Error) -> Response {
+fn refused(error: Error, git: bool) -> Response {
     let unknown = error.kind() == ErrorKind::Unauthenticated;
     let mut answer = ApiError::from(error).into_response();
     if unknown {
-        answer
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer realm=\"hafen\""));
+        let way = if git { "Basic realm=\"hafen\", charset=\"UTF-8\"" } else { "Bearer realm=\"hafen\"" };
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(way));
     }
     answer
 }
@@ -286,7 +310,7 @@ mod tests {
             headers
         };
         let ask = |access: &Access, headers: &HeaderMap, peer| {
-            access.who(bearer(headers).ok()?, peer).map(|actor| actor.credential)
+            access.who(bearer(headers, false).ok()?.as_deref(), peer).map(|actor| actor.credential)
         };
         let who = |text: &str, peer| ask(&access, &headers(text), peer);
         for (authorization, peer, expected) in [
@@ -310,6 +334,30 @@ mod tests {
         assert!(ask(&access, &twice, Some(socket(Some(1000)))).is_none());
         let strict = Access::token("secret");
         assert!(ask(&strict, &HeaderMap::new(), Some(socket(Some(0)))).is_none(), "no operator was named");
+    }
+
+    #[test]
+    fn git_shows_its_token_as_a_password() {
+        let shown = |text: &str, basic| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_str(text).unwrap());
+            bearer(&headers, basic).ok().flatten().map(Cow::into_owned)
+        };
+        let encoded = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        for (text, basic, expected) in [
+            (encoded("x:secret"), true, Some("secret")),
+            (encoded(":se:cret"), true, Some("se:cret")),
+            (encoded("x:"), true, Some("")),
+            (encoded("secret"), true, None),
+            (encoded("x:secret"), false, None),
+            ("Basic ???".into(), true, None),
+            ("Basic".into(), true, None),
+            ("Bearer secret".into(), true, Some("secret")),
+            ("Digest x".into(), true, None),
+        ] {
+            assert_eq!(shown(&text, basic).as_deref(), expected, "{text} {basic}");
+        }
+        assert!(is_git("/git/a/b.git/info/refs") && !is_git("/api/v1/git/") && !is_git("/gitx/"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use docs::docs_page;
 pub use extract::{Json, JsonBytes, Path, Query};
 pub use hafen_base::Permitted;
 pub use lines::{LineListener, Lines};
-pub use permitted::{Permits, Sees, StillPermitted};
+pub use permitted::{Permits, Roles, Sees, StillPermitted};
 pub use problem::{ApiError, ApiResult, Verbatim};
 pub use sse::event_stream;
 pub use tags::{IfMatch, LeaseNonce, RepeatKey, Tagged, etag};

@@ -10,6 +10,10 @@ use http::request::Parts;
 
 use crate::ApiError;
 
+/// The roles that count for the caller at the project of a request, as the gate found them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roles(pub Vec<String>);
+
 /// Says again what a caller may see, for answers that last.
 #[async_trait]
 pub trait Permits: Send + Sync + 'static {

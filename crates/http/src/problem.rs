@@ -88,7 +88,11 @@ pub(crate) async fn render(mut request: Request, next: Next) -> Response {
             tracing::debug!(%request_id, %method, path, cause = %error.cause_chain(), "{error}");
         }
         let headers = std::mem::take(response.headers_mut());
-        response = problem(&error, &request_id).into_response();
+        response = if crate::auth::is_git(&path) {
+            plain(&error).into_response()
+        } else {
+            problem(&error, &request_id).into_response()
+        };
         for name in [header::WWW_AUTHENTICATE, header::ALLOW] {
             if let Some(value) = headers.get(&name) {
                 response.headers_mut().insert(name, value.clone());
@@ -137,6 +141,12 @@ fn foreign(status: StatusCode) -> Error {
         kind => kind,
     };
     Error::new(kind, message)
+}
+
+/// As `git` shows it to a person.
+fn plain(error: &Error) -> impl IntoResponse + use<> {
+    let status = StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", error.message()))
 }
 
 fn problem(error: &Error, request_id: &str) -> impl IntoResponse + use<> {

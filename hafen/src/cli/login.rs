@@ -87,6 +87,9 @@ pub struct RevokeArgs {
     reason: String,
 }
 
+/// By this name stock git reaches repositories over SSH; no machine has a name of one part.
+const GIT: &str = "git.hafen";
+
 /// Renewed when less than this is left, or a third of the time.
 const EARLY: Duration = Duration::from_secs(60);
 
@@ -175,7 +178,9 @@ impl Folder {
              Match originalhost *.hafen,!{NAME} exec \"{renew}\"\n\
              Host {NAME}\n  HostName {host}\n  Port {port}\n  User {user}\n  HostKeyAlias {NAME}\n  \
              CertificateFile \"{folder}/bastion-cert.pub\"\n  ProxyJump none\n\
-             Host *.hafen !{NAME}\n  User {login}\n  ProxyJump {NAME}\n  \
+             Host {GIT}\n  HostName {host}\n  Port {port}\n  User {user}\n  HostKeyAlias {NAME}\n  \
+             CertificateFile \"{folder}/bastion-cert.pub\"\n  ProxyJump none\n\
+             Host *.hafen !{NAME} !{GIT}\n  User {login}\n  ProxyJump {NAME}\n  \
              CertificateFile \"{folder}/machine-cert.pub\"\n\
              Host *.hafen\n  IdentityFile \"{folder}/id\"\n  IdentitiesOnly yes\n  IdentityAgent none\n  ForwardAgent no\n  \
              StrictHostKeyChecking yes\n  UserKnownHostsFile \"{folder}/known_hosts\"\n  GlobalKnownHostsFile /dev/null\n"
@@ -236,7 +241,7 @@ pub async fn login(context: &Context, args: LoginArgs) -> Result<()> {
         if !args.renew {
             match config {
                 Some(_) => {
-                    output::line("Now: ssh NAME.PROJECT.hafen, and scp, sftp, rsync, git, Ansible alike.");
+                    output::line("Now: ssh NAME.PROJECT.hafen, and scp, sftp, rsync, Ansible alike; git clone ssh://git.hafen/PROJECT/REPOSITORY.git");
                 }
                 None => output::line(&format!(
                     "Now: ssh -F {} NAME.PROJECT.hafen",

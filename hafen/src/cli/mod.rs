@@ -15,6 +15,7 @@ mod owner;
 mod plan;
 mod plan_text;
 mod policy;
+mod repository;
 mod show;
 mod sign_in;
 mod witness;
@@ -92,6 +93,12 @@ enum Command {
     /// Networks.
     #[command(subcommand)]
     Network(show::NetworkCommand),
+    /// Git repositories: who pushes what.
+    #[command(subcommand)]
+    Repository(repository::RepositoryCommand),
+    /// Hooks: GitLab, GitHub, Forgejo or Jenkins say when to deploy.
+    #[command(subcommand)]
+    Hook(repository::HookCommand),
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
@@ -163,6 +170,8 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Machine(command) => machine::run(&context, command).await.map(|()| 0),
         Command::Image(command) => image::run(&context, command).await.map(|()| 0),
         Command::Network(command) => show::network(&context, command).await.map(|()| 0),
+        Command::Repository(command) => repository::run(&context, command).await.map(|()| 0),
+        Command::Hook(command) => repository::hook(&context, command).await.map(|()| 0),
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
         Command::Policy(command) => policy::run(&context, command).await.map(|()| 0),

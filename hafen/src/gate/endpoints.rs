@@ -192,6 +192,35 @@ const ACCESS: &[Endpoint] = &[
     project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/accept", "access.accept"),
 ];
 
+/// Where git asks first, before a fetch and before a push.
+pub const GIT_REFERENCES: &str = "/git/{project}/{repository}/info/refs";
+
+/// Repositories and hooks. What a push may change is decided once more by the service, which sees the branches.
+const DELIVERY: &[Endpoint] = &[
+    project("GET", GIT_REFERENCES, "repository.read"),
+    project("POST", "/git/{project}/{repository}/git-upload-pack", "repository.read"),
+    project("POST", "/git/{project}/{repository}/git-receive-pack", "repository.push"),
+    project("GET", "/api/v1/projects/{project}/repositories", "repository.read"),
+    project("POST", "/api/v1/projects/{project}/repositories", "repository.create"),
+    project("GET", "/api/v1/projects/{project}/repositories/{repository}", "repository.read"),
+    project("PUT", "/api/v1/projects/{project}/repositories/{repository}", "repository.write"),
+    project("DELETE", "/api/v1/projects/{project}/repositories/{repository}", "repository.delete"),
+    project("GET", "/api/v1/projects/{project}/repositories/{repository}/commits", "repository.read"),
+    project("GET", "/api/v1/projects/{project}/repositories/{repository}/references", "repository.read"),
+    project("GET", "/api/v1/projects/{project}/repositories/{repository}/deploy-keys", "repository.read"),
+    project("POST", "/api/v1/projects/{project}/repositories/{repository}/deploy-keys", "repository.write"),
+    project(
+        "DELETE",
+        "/api/v1/projects/{project}/repositories/{repository}/deploy-keys/{key}",
+        "repository.write",
+    ),
+    project("GET", "/api/v1/projects/{project}/hooks", "hook.read"),
+    project("POST", "/api/v1/projects/{project}/hooks", "hook.write"),
+    project("GET", "/api/v1/projects/{project}/hooks/{hook}", "hook.read"),
+    project("DELETE", "/api/v1/projects/{project}/hooks/{hook}", "hook.write"),
+    project("GET", "/api/v1/projects/{project}/hooks/{hook}/deliveries", "hook.read"),
+];
+
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
@@ -204,5 +233,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, LEDGER, ACCESS, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, ACCESS, DELIVERY, PLATFORM].into_iter().flatten()
 }

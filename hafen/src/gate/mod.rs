@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hafen_base::{Actor, ActorKind, Error, ErrorKind, Result};
 use hafen_client::Token;
-use hafen_http::{Access, Admitted, Asked, Gate, Lines, Peer, Permits, Permitted, StillPermitted};
+use hafen_http::{Access, Admitted, Asked, Gate, Lines, Peer, Permits, Permitted, Roles, StillPermitted};
 use hafen_identity::{Caller, Held, Presented};
 use hafen_policy::Answer;
 use http::Extensions;
@@ -149,21 +149,31 @@ impl PlatformGate {
             Reach::Platform if !caller.platform => Place::Nowhere,
             Reach::Organisation | Reach::Platform => Place::Organisation,
         };
-        let (roles, answer) = rights.decide(caller, endpoint.action, place).await?;
+        let action = action(endpoint, asked.query);
+        let (roles, answer) = rights.decide(caller, action, place).await?;
         if !answer.allowed {
             return Err(match place {
                 // Who holds nothing there is not told that there is something.
                 Place::Project(project) if roles.is_empty() => {
                     Error::not_found(format!("project {project:?}"))
                 }
-                _ => refusal(endpoint.action, &answer),
+                _ => refusal(action, &answer),
             });
         }
         if (endpoint.method, endpoint.route) == ("PUT", "/api/v1/roles/{role}") {
             told.insert(Held(rights.held(caller).await?));
         }
+        if endpoint.reach == Reach::Project {
+            told.insert(Roles(roles));
+        }
         Ok(told)
     }
+}
+
+/// What is asked. Before a push git asks with the same path as before a fetch; who may not push hears so then, not at the end of it.
+fn action(endpoint: &Endpoint, query: Option<&str>) -> &'static str {
+    let pushes = query.is_some_and(|query| query.split('&').any(|part| part == "service=git-receive-pack"));
+    if endpoint.route == endpoints::GIT_REFERENCES && pushes { "repository.push" } else { endpoint.action }
 }
 
 /// The text that stands in a path where the route has `name`.
@@ -214,7 +224,9 @@ mod tests {
         for row in endpoints::all() {
             assert!(hafen_policy::find(row.action).is_some(), "{row:?}");
             assert!(seen.insert((row.route, row.method)), "{row:?} stands twice");
-            assert_eq!(row.reach == Reach::Project, row.route.contains("/projects/{project}"), "{row:?}");
+            let of_project =
+                row.route.contains("/projects/{project}") || row.route.starts_with("/git/{project}/");
+            assert_eq!(row.reach == Reach::Project, of_project, "{row:?}");
         }
     }
 
@@ -226,7 +238,9 @@ mod tests {
         let table: BTreeSet<_> = endpoints::all().map(|row| (row.route, row.method)).collect();
         let mut documented = BTreeSet::new();
         for (route, item) in document["paths"].as_object().unwrap() {
-            if hafen_identity::OPEN.contains(&route.as_str()) || route == "/health" {
+            let open = hafen_identity::OPEN.contains(&route.as_str())
+                || hafen_delivery::OPEN.contains(&route.as_str());
+            if open || route == "/health" {
                 continue;
             }
             for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
@@ -237,7 +251,8 @@ mod tests {
         }
         for (route, method) in table {
             let known = documented.contains(&(route.to_owned(), method.to_owned()));
-            assert!(known || route.starts_with("/ledger/"), "{method} {route} is no more");
+            let beside = route.starts_with("/ledger/") || route.starts_with("/git/");
+            assert!(known || beside, "{method} {route} is no more");
         }
     }
 

@@ -78,6 +78,7 @@ fn is_open(path: &str) -> bool {
         || path.starts_with("/api/v1/sign-in/")
         || path.starts_with("/oauth/")
         || path.starts_with("/.well-known/")
+        || path.starts_with("/hooks/")
         || invitation.iter().any(|one| one == path)
 }
 

@@ -10,6 +10,7 @@ mod credential;
 mod documents;
 mod first_owner;
 mod full_disk;
+mod git;
 mod hostile;
 mod http;
 mod identity;

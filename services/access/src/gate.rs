@@ -188,6 +188,11 @@ impl Gate for AccessGate {
         Ok(Reached { target: Box::new(Carrier::new(stream, Some(way))), lost })
     }
 
+    async fn person(&self, serial: u64, address: IpAddr) -> Result<(Actor, Vec<String>)> {
+        let row = self.good(serial).await?;
+        Ok((Actor { address: Some(address.to_string()), ..row.actor }, row.projects))
+    }
+
     async fn opened(&self, record: &SessionRecord) -> Result<()> {
         let parts = &self.access.0;
         let actor = self.actor(record.serial, record.address).await?;

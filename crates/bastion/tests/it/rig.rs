@@ -209,6 +209,7 @@ impl Rig {
             authorities: vec![key(USER_CA).public_key().key_data().clone()],
             clock: Arc::new(SystemClock),
             limits,
+            git: None,
             post_quantum_only,
         };
         let (stop, stopped) = watch::channel(false);

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod common;
+pub mod hook;
 pub mod identity;
 pub mod image;
 pub mod ledger;
@@ -14,11 +15,13 @@ pub mod oauth;
 pub mod operation;
 pub mod policy;
 pub mod project;
+pub mod repository;
 pub mod sign_in;
 pub mod stack;
 
 pub use access::*;
 pub use common::*;
+pub use hook::*;
 pub use identity::*;
 pub use image::*;
 pub use ledger::*;
@@ -28,5 +31,6 @@ pub use oauth::*;
 pub use operation::*;
 pub use policy::*;
 pub use project::*;
+pub use repository::*;
 pub use sign_in::*;
 pub use stack::*;

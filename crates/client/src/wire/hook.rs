@@ -1,0 +1,100 @@
+//! Hooks: other systems that say when something is to be deployed.
+
+use hafen_base::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HookKind {
+    /// GitLab: push, tag and pipeline events, by secret token or signature.
+    Gitlab,
+    /// GitHub: push events with `X-Hub-Signature-256`.
+    Github,
+    /// Forgejo or Gitea: push events with `X-Forgejo-Signature` or `X-Gitea-Signature`.
+    Forgejo,
+    /// Jenkins' Notification plugin: builds that were a success.
+    Jenkins,
+}
+
+impl HookKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gitlab => "gitlab",
+            Self::Github => "github",
+            Self::Forgejo => "forgejo",
+            Self::Jenkins => "jenkins",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "gitlab", "kind": "gitlab", "app": "shop", "branch": "main" }))]
+pub struct HookCreate {
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    pub name: String,
+    pub kind: HookKind,
+    /// The application that is deployed.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    pub app: String,
+    /// Only what was pushed to this branch counts; any branch when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9_][A-Za-z0-9_-]*(\\.[A-Za-z0-9_-]+)*(/[A-Za-z0-9_][A-Za-z0-9_-]*(\\.[A-Za-z0-9_-]+)*)*$")]
+    pub branch: Option<String>,
+    /// GitLab: deploy when a pipeline of the branch was a success, not at its push.
+    #[serde(default)]
+    pub pipeline: bool,
+    /// Jenkins: the job's name, as the notification has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    pub job: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hook {
+    pub id: String,
+    pub project: String,
+    pub name: String,
+    pub kind: HookKind,
+    pub app: String,
+    pub branch: Option<String>,
+    pub pipeline: bool,
+    pub job: Option<String>,
+    /// Where to call, below the platform's URL.
+    pub path: String,
+    pub created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last called by who knows its secret.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub called_at: Option<Timestamp>,
+}
+
+/// A new hook with its secret, which is shown this once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct HookCreated {
+    pub hook: Hook,
+    /// GitLab's "secret token" or signing key, GitHub's and Forgejo's "secret", Jenkins' part of the URL.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for HookCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HookCreated").field("hook", &self.hook).finish_non_exhaustive()
+    }
+}
+
+/// A call of a hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HookDelivery {
+    pub id: String,
+    /// `accepted`: something is to be deployed; `ignored`: it is nothing to act on.
+    pub outcome: String,
+    /// For a person.
+    pub detail: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}

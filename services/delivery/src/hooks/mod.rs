@@ -1,0 +1,103 @@
+//! What other systems say, read: whether a call is to be believed, what makes it the same as another, what it asks for. Pure.
+
+mod forge;
+mod gitlab;
+mod jenkins;
+mod signature;
+
+use hafen_base::{Error, ErrorKind, Result, Timestamp};
+use hafen_client::wire::{Hook, HookKind};
+use http::HeaderMap;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::store::hook::RepeatKey;
+
+/// A call, as it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub headers: &'a HeaderMap,
+    /// Of the query: where nothing else can be said.
+    pub token: Option<&'a str>,
+    pub body: &'a [u8],
+    pub now: Timestamp,
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Deploy this.
+    Deploy { reference: String, commit: Option<String>, repeat: RepeatKey },
+    /// Nothing that is acted on, and why.
+    Nothing(String),
+}
+
+fn not_believed() -> Error {
+    Error::new(ErrorKind::Unauthenticated, "no hook of this address knows this secret or signature")
+}
+
+/// What a believed call asks for.
+///
+/// # Errors
+/// Unauthenticated when it is not to be believed; invalid when it cannot be read.
+pub(crate) fn read(hook: &Hook, secret: &str, call: Call<'_>) -> Result<Asks> {
+    match hook.kind {
+        HookKind::Gitlab => gitlab::read(hook, secret, call),
+        HookKind::Github | HookKind::Forgejo => forge::read(hook, secret, call),
+        HookKind::Jenkins => jenkins::read(hook, secret, call),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::invalid(format!("the call's body is not what this kind of hook sends: {error}"))
+    })
+}
+
+/// A push, as GitLab, GitHub and Forgejo tell it alike.
+#[derive(Debug, Deserialize)]
+struct PushEvent {
+    #[serde(rename = "ref")]
+    reference: String,
+    after: String,
+}
+
+/// What a push to a branch asks for.
+fn pushed(hook: &Hook, event: &PushEvent, repeat: RepeatKey) -> Asks {
+    let Some(branch) = event.reference.strip_prefix("refs/heads/") else {
+        return Asks::Nothing(format!("{} is no branch", brief(&event.reference)));
+    };
+    let Some(commit) = commit(&event.after) else {
+        return Asks::Nothing(format!("branch {} was deleted", brief(branch)));
+    };
+    of_branch(hook, branch, Some(commit), repeat)
+}
+
+/// What is asked for of a branch, if the hook is for it.
+fn of_branch(hook: &Hook, branch: &str, commit: Option<String>, repeat: RepeatKey) -> Asks {
+    if hook.branch.as_deref().is_some_and(|wanted| wanted != branch) {
+        return Asks::Nothing(format!("branch {} is not the one this hook is for", brief(branch)));
+    }
+    if !hafen_git::check_branch(branch) {
+        return Asks::Nothing("the branch has a name that is not taken here".into());
+    }
+    Asks::Deploy { reference: branch.to_owned(), commit, repeat }
+}
+
+/// A commit's name in hexadecimal; none for the name of nothing.
+fn commit(text: &str) -> Option<String> {
+    let good = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    (good && text.bytes().any(|b| b != b'0')).then(|| text.to_ascii_lowercase())
+}
+
+/// What others wrote, for a person to read.
+fn brief(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
+}
+
+#[cfg(test)]
+mod tests;

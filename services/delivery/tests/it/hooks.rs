@@ -1,0 +1,148 @@
+//! Hooks, made and called.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const AT: &str = "/api/v1/projects/hello/hooks";
+const COMMIT: &str = "da1560886d4f094c3e6c9ef40349f7d38b5d27d7";
+
+async fn call(
+    world: &World,
+    hook: &Value,
+    headers: &[(&str, &str)],
+    query: &str,
+    body: &Value,
+) -> (u16, Value) {
+    let path = format!("{}{query}", hook["hook"]["path"].as_str().unwrap());
+    world.call_with("POST", &path, headers, body.to_string().into_bytes()).await
+}
+
+fn push(branch: &str, message: &str) -> Value {
+    json!({ "object_kind": "push", "ref": format!("refs/heads/{branch}"), "after": COMMIT, "message": message })
+}
+
+fn build(number: i64, phase: &str, status: &str) -> Value {
+    json!({ "name": "shop", "url": "job/shop/", "build": { "number": number, "phase": phase, "status": status,
+            "full_url": "http://jenkins/job/shop/1/", "scm": { "branch": "origin/main", "commit": COMMIT } } })
+}
+
+#[tokio::test]
+async fn a_hook_acts_once_for_who_knows_its_secret() {
+    for (_, database) in hafen_db::testing::both() {
+        let world = World::with(database).await;
+        let body = json!({ "name": "gitlab", "kind": "gitlab", "app": "shop", "branch": "main" });
+        let hook = world.make("hooks", body.clone()).await;
+        let secret = hook["secret"].as_str().unwrap().to_owned();
+        assert!(secret.starts_with("whsec_"));
+        assert_eq!(world.call("POST", AT, body).await.0, 409);
+        // Shown once, and at rest only sealed.
+        let (_, list) = world.call("GET", AT, Value::Null).await;
+        assert_eq!(list["items"], json!([hook["hook"]]));
+        assert!(!list.to_string().contains(&secret));
+        if let hafen_db::Location::Sqlite(folder) = &world.database.location {
+            let files: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().collect();
+            assert!(!files.is_empty());
+            for file in files {
+                let bytes = std::fs::read(file.path()).unwrap();
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
+            }
+        }
+
+        let token = ("x-gitlab-token", secret.as_str());
+        let key = |name| ("idempotency-key", name);
+        let main = push("main", "first");
+        assert_eq!(call(&world, &hook, &[("x-gitlab-token", "x")], "", &main).await.0, 401);
+        assert_eq!(call(&world, &hook, &[], "", &main).await.0, 401);
+        let nowhere = json!({ "hook": { "path": "/hooks/hook-none" } });
+        assert_eq!(call(&world, &nowhere, &[token], "", &main).await.0, 401);
+        assert_eq!(call(&world, &hook, &[token], "", &push("topic", "x")).await.1["outcome"], "ignored");
+        let (status, told) = call(&world, &hook, &[token, key("a")], "", &main).await;
+        assert_eq!((status, &told["outcome"]), (202, &json!("accepted")), "{told}");
+        let (status, told) = call(&world, &hook, &[token, key("a")], "", &main).await;
+        assert_eq!((status, &told["outcome"]), (200, &json!("repeated")));
+        assert_eq!(call(&world, &hook, &[token, key("b")], "", &main).await.0, 202);
+        world
+            .until("both are heard", async || (world.heard.requests.lock().unwrap().len() == 2).then_some(()))
+            .await;
+        {
+            let heard = world.heard.requests.lock().unwrap();
+            assert_eq!((heard[0].app.as_str(), heard[0].reference.as_deref()), ("shop", Some("main")));
+            assert_eq!(heard[0].commit.as_deref(), Some(COMMIT));
+            assert_eq!(heard[0].actor.id, hook["hook"]["id"]);
+            assert_ne!(heard[0].id, heard[1].id);
+        }
+        let events = world.events("hook.called").await;
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[0].actor.name, "hook gitlab");
+        let (_, deliveries) = world.call("GET", &format!("{AT}/gitlab/deliveries"), Value::Null).await;
+        assert_eq!(deliveries["items"].as_array().unwrap().len(), 2);
+        assert_eq!(world.call("DELETE", &format!("{AT}/gitlab"), Value::Null).await.0, 204);
+        assert_eq!(call(&world, &hook, &[token], "", &main).await.0, 401);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_took_is_told_again() {
+    let world = World::new().await;
+    let hook = world.make("hooks", json!({ "name": "gitlab", "kind": "gitlab", "app": "shop" })).await;
+    *world.heard.deaf.lock().unwrap() = true;
+    let token = ("x-gitlab-token", hook["secret"].as_str().unwrap());
+    assert_eq!(call(&world, &hook, &[token], "", &push("any", "x")).await.0, 202);
+    for _ in 0..5 {
+        world.clock.step(std::time::Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    assert!(world.heard.requests.lock().unwrap().is_empty());
+    *world.heard.deaf.lock().unwrap() = false;
+    world
+        .until("it is heard", async || (!world.heard.requests.lock().unwrap().is_empty()).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn a_build_of_jenkins_deploys_at_its_end_and_never_after_a_newer_one() {
+    for (_, database) in hafen_db::testing::both() {
+        let world = World::with(database).await;
+        let body =
+            json!({ "name": "jenkins", "kind": "jenkins", "app": "shop", "branch": "main", "job": "shop" });
+        let hook = world.make("hooks", body).await;
+        let query = format!("?token={}", hook["secret"].as_str().unwrap());
+        for (notification, expected) in [
+            (build(7, "STARTED", "SUCCESS"), "ignored"),
+            (build(7, "COMPLETED", "SUCCESS"), "accepted"),
+            (build(7, "FINALIZED", "SUCCESS"), "repeated"),
+            (build(9, "COMPLETED", "FAILURE"), "ignored"),
+            (build(10, "FINALIZED", "SUCCESS"), "accepted"),
+            (build(10, "COMPLETED", "SUCCESS"), "repeated"),
+            // Late, or sent again by somebody who listened.
+            (build(8, "COMPLETED", "SUCCESS"), "ignored"),
+            (build(7, "COMPLETED", "SUCCESS"), "ignored"),
+        ] {
+            let (_, told) = call(&world, &hook, &[], &query, &notification).await;
+            assert_eq!(told["outcome"], expected, "{notification} {told}");
+        }
+        assert_eq!(call(&world, &hook, &[], "?token=x", &build(11, "COMPLETED", "SUCCESS")).await.0, 401);
+        assert_eq!(call(&world, &hook, &[], &query, &json!({})).await.0, 400);
+        world
+            .until("both are heard", async || (world.heard.requests.lock().unwrap().len() == 2).then_some(()))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_hook_says_what_it_is_for() {
+    let world = World::new().await;
+    for (body, status) in [
+        (json!({ "name": "a", "kind": "github", "app": "shop" }), 201),
+        (json!({ "name": "b", "kind": "svn", "app": "shop" }), 400),
+        (json!({ "name": "b", "kind": "github", "app": "Shop" }), 400),
+        (json!({ "name": "b", "kind": "github", "app": "shop", "pipeline": true }), 400),
+        (json!({ "name": "b", "kind": "github", "app": "shop", "job": "x" }), 400),
+        (json!({ "name": "b", "kind": "jenkins", "app": "shop", "job": "" }), 400),
+        (json!({ "name": "b", "kind": "gitlab", "app": "shop", "branch": "a b" }), 400),
+    ] {
+        assert_eq!(world.call("POST", AT, body.clone()).await.0, status, "{body}");
+    }
+    assert_eq!(world.call("GET", "/api/v1/projects/other/hooks", Value::Null).await.0, 404);
+}
