@@ -6,6 +6,7 @@
 
 mod access;
 mod apps;
+mod edge;
 mod identity;
 mod ledger;
 mod machines;
