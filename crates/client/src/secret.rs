@@ -1,5 +1,6 @@
 //! A value that does not print, for the few wire types that carry one.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
@@ -38,6 +39,7 @@ impl<T: Zeroize + Serialize> Serialize for Secret<T> {
 
 impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        T::deserialize(from).map(Self)
+        // The usual error repeats what was sent.
+        T::deserialize(from).map(Self).map_err(|_| D::Error::custom("it is of another type; it is not shown"))
     }
 }

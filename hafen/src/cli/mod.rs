@@ -15,6 +15,7 @@ mod owner;
 mod plan;
 mod plan_text;
 mod policy;
+mod secret;
 mod show;
 mod sign_in;
 mod witness;
@@ -92,6 +93,9 @@ enum Command {
     /// Networks.
     #[command(subcommand)]
     Network(show::NetworkCommand),
+    /// Secrets: set them, never see them.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
@@ -163,6 +167,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Machine(command) => machine::run(&context, command).await.map(|()| 0),
         Command::Image(command) => image::run(&context, command).await.map(|()| 0),
         Command::Network(command) => show::network(&context, command).await.map(|()| 0),
+        Command::Secret(command) => secret::run(&context, command).await,
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
         Command::Policy(command) => policy::run(&context, command).await.map(|()| 0),

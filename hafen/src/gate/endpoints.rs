@@ -192,6 +192,17 @@ const ACCESS: &[Endpoint] = &[
     project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/accept", "access.accept"),
 ];
 
+/// Secrets.
+const VAULT: &[Endpoint] = &[
+    project("GET", "/api/v1/projects/{project}/secrets", "secret.list"),
+    project("POST", "/api/v1/projects/{project}/secrets", "secret.write"),
+    project("GET", "/api/v1/projects/{project}/secrets/{secret}", "secret.list"),
+    project("DELETE", "/api/v1/projects/{project}/secrets/{secret}", "secret.delete"),
+    project("POST", "/api/v1/projects/{project}/secrets/{secret}/versions", "secret.write"),
+    project("DELETE", "/api/v1/projects/{project}/secrets/{secret}/versions/{version}", "secret.delete"),
+    project("POST", "/api/v1/projects/{project}/secrets/{secret}/read", "secret.read"),
+];
+
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
@@ -204,5 +215,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, LEDGER, ACCESS, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, ACCESS, VAULT, PLATFORM].into_iter().flatten()
 }
