@@ -128,6 +128,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.ledger.router())
         .merge(services.access.router())
         .merge(services.delivery.router())
+        .merge(services.vault.router())
         .merge(about.router())
         .merge(crate::gate::explain::router(services.rights.clone()))
         .split_for_parts();

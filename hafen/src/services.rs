@@ -17,8 +17,10 @@ use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
 use hafen_sshca::SshCa;
 use hafen_stacks::{Stacks, StacksConfig, read_manifest};
+use hafen_vault::{Vault, VaultConfig};
 use hafen_work::Health;
 use tokio::sync::watch;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::bastion::{Keys, Listening};
 use crate::cli::HOLDER;
@@ -35,6 +37,7 @@ pub struct Services {
     pub ledger: Ledger,
     pub access: Access,
     pub delivery: Delivery,
+    pub vault: Vault,
     pub rights: Rights,
     pub engine: Arc<dyn Engine>,
     pub keys: Arc<Keys>,
@@ -66,14 +69,23 @@ impl Services {
             health: health.clone(),
         })
         .await?;
-        // The stacks service speaks to the machines service as any client would, only without a network between.
-        let (router, _document) = hafen_machines::api::router(machines.clone()).split_for_parts();
-        let token = internal_token(&*random);
-        let router = hafen_http::finish(router, hafen_http::Access::token(token.expose()), &[]);
-        let client = Client::new(Arc::new(RouterTransport::new(router)), token);
+        // Services speak to one another as any client would, only without a network between.
+        let client = inside(hafen_machines::api::router(machines.clone()), &*random);
+        let vault = Vault::open(VaultConfig {
+            location: location.clone(),
+            platform: client.clone(),
+            key: keys.master.clone(),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            health: health.clone(),
+        })
+        .await?;
         let stacks = Stacks::open(StacksConfig {
             location: location.clone(),
-            platform: Arc::new(client.clone()),
+            platform: Arc::new(inside(
+                hafen_machines::api::router(machines.clone()).merge(vault.router()),
+                &*random,
+            )),
             read: Arc::new(read_manifest),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
@@ -138,12 +150,13 @@ impl Services {
                 Arc::new(identity.events().clone()),
                 Arc::new(access.events().clone()),
                 Arc::new(delivery.events().clone()),
+                Arc::new(vault.events().clone()),
             ],
             witnesses: args.witnesses.clone(),
             keep_years: args.ledger_keep_years,
         })
         .await?;
-        Ok(Self { machines, stacks, identity, ledger, access, delivery, rights, engine, keys })
+        Ok(Self { machines, stacks, identity, ledger, access, delivery, vault, rights, engine, keys })
     }
 
     /// Runs what happens without a request, until `stop` turns true.
@@ -161,6 +174,7 @@ impl Services {
             self.machines.run(stop.clone()),
             self.stacks.run(stop.clone()),
             self.identity.run(stop.clone()),
+            self.vault.run(stop.clone()),
             self.ledger.run(stop.clone())
         );
     }
@@ -195,6 +209,14 @@ async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dy
             Ok(Arc::new(Sim::new(world, Arc::new(SystemClock))))
         }
     }
+}
+
+/// A client of these routes within the process, with a token that nobody else has.
+fn inside(routes: OpenApiRouter, random: &dyn Random) -> Client {
+    let (router, _document) = routes.split_for_parts();
+    let token = internal_token(random);
+    let router = hafen_http::finish(router, hafen_http::Access::token(token.expose()), &[]);
+    Client::new(Arc::new(RouterTransport::new(router)), token)
 }
 
 /// What services of this process show one another: made anew at each start, and never outside of it.

@@ -5,12 +5,16 @@
 //! another process without a change of code.
 
 mod access;
+mod apps;
+mod edge;
 mod identity;
 mod ledger;
 mod machines;
 pub mod oauth;
 mod policy;
 mod repository;
+mod secret;
+mod secrets;
 mod stacks;
 mod stream;
 mod transport;
@@ -25,6 +29,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use secret::Secret;
 pub use stream::ByteStream;
 pub use transport::{Body as TransportBody, HttpTransport, RouterTransport, SocketTransport, Transport};
 

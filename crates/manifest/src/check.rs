@@ -10,6 +10,7 @@ use crate::{Image, Manifest};
 
 pub(crate) fn whole(reader: &mut Reader<'_>, manifest: &Manifest, places: &Places) {
     dangling(reader, places);
+    dangling_of_apps(reader, places);
     cycles(reader, manifest, places);
     names(reader, manifest, places);
     addresses(reader, manifest, places);
@@ -38,6 +39,27 @@ fn dangling(reader: &mut Reader<'_>, places: &Places) {
                 };
                 reader.error("dangling_name", span.clone(), format!("there is no section {wanted:?}"), help);
             }
+        }
+    }
+}
+
+/// The machines that apps run on, and the images that build them.
+fn dangling_of_apps(reader: &mut Reader<'_>, places: &Places) {
+    for place in places.apps.values() {
+        if let Some((wanted, span)) = &place.on
+            && !places.machines.contains_key(wanted)
+            && !reader.is_full()
+        {
+            let help = suggest("machine", wanted, places.machines.keys().map(String::as_str));
+            let message = format!("there is no section [machine.{wanted}]");
+            reader.error("dangling_name", span.clone(), message, help);
+        }
+        if let Some((wanted, span)) = &place.image
+            && !places.images.contains_key(wanted)
+            && !reader.is_full()
+        {
+            let help = suggest("image", wanted, places.images.keys().map(String::as_str));
+            reader.error("dangling_name", span.clone(), format!("there is no image {wanted:?}"), help);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 #![recursion_limit = "256"]
 
+mod app;
 mod check;
 mod diagnostic;
 mod image;
@@ -13,7 +14,9 @@ mod machine;
 mod parse;
 mod quantity;
 mod reader;
+mod route;
 mod schema;
+mod schema_of_delivery;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,6 +36,11 @@ pub struct Manifest {
     pub networks: BTreeMap<String, Network>,
     pub images: BTreeMap<String, Image>,
     pub machines: BTreeMap<String, Machine>,
+    pub apps: BTreeMap<String, App>,
+    /// By host.
+    pub routes: BTreeMap<String, Route>,
+    /// Clusters that a route leads to, each with the port it is reached at.
+    pub clusters: BTreeMap<String, u16>,
     /// What to know, without stopping.
     #[serde(skip)]
     pub warnings: Vec<Diagnostic>,
@@ -123,6 +131,90 @@ pub struct Health {
     pub interval: Duration,
     pub timeout: Duration,
     pub healthy_after: u32,
+}
+
+/// A `[app.NAME]`. Exactly one of `run` and `static_files`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct App {
+    pub source: AppSource,
+    pub build: Option<Build>,
+    /// Name of a machine section.
+    pub on: String,
+    pub run: Option<String>,
+    #[serde(rename = "static")]
+    pub static_files: Option<String>,
+    pub port: u16,
+    pub replicas: u32,
+    pub health: Option<AppHealth>,
+    /// `rolling` or `blue-green`.
+    pub strategy: String,
+    pub migrate: Option<String>,
+    pub env: BTreeMap<String, Env>,
+    pub preview: Option<Preview>,
+}
+
+/// Exactly one of `repository` and `git`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppSource {
+    pub repository: Option<String>,
+    pub git: Option<String>,
+    pub branch: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Build {
+    /// Name of an image section.
+    pub image: String,
+    pub run: Vec<String>,
+    /// `.` for all of the source.
+    pub output: String,
+    pub cache: Vec<String>,
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppHealth {
+    pub path: String,
+    pub healthy_after: u32,
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+/// The value of a variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Env {
+    Text(String),
+    /// Name of a secret of the project.
+    Secret(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Preview {
+    pub branches: Vec<String>,
+    pub expires: Duration,
+    pub domain: Option<String>,
+}
+
+/// A `[route."HOST"]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// What a path leads to, remainders worked out: the weights of a path are relative to one another.
+    pub paths: BTreeMap<String, Vec<Target>>,
+    pub maintenance: bool,
+    pub redirect_https: bool,
+    pub hsts: Duration,
+    /// Bytes; 0 for no limit.
+    pub max_body: u64,
+    /// Requests a second; 0 for no limit.
+    pub rate: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Name of an app, or of a machine section in `Manifest::clusters`.
+    pub backend: String,
+    pub weight: u32,
 }
 
 /// One machine of a section, by its own name.

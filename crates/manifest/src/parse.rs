@@ -6,12 +6,14 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
+use crate::app::app;
 use crate::check;
 use crate::diagnostic::Diagnostic;
 use crate::image::image;
 use crate::machine::machine;
 use crate::quantity::parse_size;
 use crate::reader::{Reader, Value};
+use crate::route::routes;
 use crate::{Egress, Manifest, Network, Quota};
 
 /// Bytes of a manifest.
@@ -31,6 +33,17 @@ pub(crate) struct Places {
     pub subnets: Vec<(String, Range<usize>)>,
     /// By the network's name.
     pub network_subnets: BTreeMap<String, Range<usize>>,
+    pub apps: BTreeMap<String, AppPlaces>,
+    /// Clusters that a route leads to: the port, and where it says so first.
+    pub clusters: BTreeMap<String, (u16, Range<usize>)>,
+}
+
+#[derive(Default)]
+pub(crate) struct AppPlaces {
+    pub name: Range<usize>,
+    pub on: Option<(String, Range<usize>)>,
+    pub image: Option<(String, Range<usize>)>,
+    pub secrets: Vec<(String, Range<usize>)>,
 }
 
 #[derive(Default)]
@@ -96,7 +109,7 @@ fn root_table<'t>(
     read: ReadFile<'_>,
     places: &mut Places,
 ) -> Manifest {
-    reader.keys(root, "a manifest", &["project", "network", "image", "machine", "quota"]);
+    reader.keys(root, "a manifest", &["project", "network", "image", "machine", "app", "route", "quota"]);
     let project = reader.string(root, "project", "\"hello\"").map(|(name, span)| {
         label(reader, "project", name, span);
         name.to_owned()
@@ -111,6 +124,9 @@ fn root_table<'t>(
         networks: BTreeMap::new(),
         images: BTreeMap::new(),
         machines: BTreeMap::new(),
+        apps: BTreeMap::new(),
+        routes: BTreeMap::new(),
+        clusters: BTreeMap::new(),
         warnings: Vec::new(),
     };
     if let Some(value) = root.get("quota")
@@ -140,6 +156,15 @@ fn root_table<'t>(
         }
         places.machines.insert(name, place);
     }
+    for (name, span, table) in section(reader, root, "app") {
+        let mut place = AppPlaces { name: span, ..AppPlaces::default() };
+        if let Some(app) = app(reader, table, &mut place) {
+            manifest.apps.insert(name.clone(), app);
+        }
+        places.apps.insert(name, place);
+    }
+    manifest.routes = routes(reader, root, &manifest, places);
+    manifest.clusters = places.clusters.iter().map(|(name, (port, _))| (name.clone(), *port)).collect();
     manifest
 }
 
@@ -162,7 +187,7 @@ fn section<'v, 't>(reader: &mut Reader<'t>, root: &'v DeTable<'t>, kind: &str) -
 }
 
 /// RFC 1123: names become host names.
-fn label(reader: &mut Reader<'_>, what: &str, name: &str, span: Range<usize>) {
+pub(crate) fn label(reader: &mut Reader<'_>, what: &str, name: &str, span: Range<usize>) {
     let good = (1..=63).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !name.starts_with('-')

@@ -24,7 +24,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text:?} is larger than any machine"))
 }
 
-/// `500ms`, `2s`, `10 min`, `1 h`.
+/// `500ms`, `2s`, `10 min`, `1 h`, `7 days`.
 ///
 /// # Errors
 /// Says what a duration looks like.
@@ -38,6 +38,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "min" | "m" => 60_000,
         "h" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
         _ => return Err(wrong()),
     };
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
@@ -84,6 +85,7 @@ mod tests {
         }
         assert_eq!(parse_duration("10 min"), Ok(Duration::from_secs(600)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("7 days"), parse_duration("168 h"));
         assert!(parse_duration("2 weeks").is_err());
         assert_eq!(format_size(512 << 20), "512 MiB");
         assert_eq!(format_size(1_000_000_000), "1000000000 B");

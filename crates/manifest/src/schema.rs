@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 pub fn schema() -> Value {
     let name = json!({ "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" });
     let size = json!({ "type": "string", "pattern": "^[0-9]+ *(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)$", "examples": ["512 MiB", "4 GiB"] });
-    let duration = json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|min|h)$", "examples": ["2s", "500ms", "10 min"] });
+    let duration = json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|min|h|d|day|days)$", "examples": ["2s", "500ms", "10 min", "7 days"] });
     let content = json!({
         "type": "object", "additionalProperties": false,
         "properties": {
@@ -32,9 +32,16 @@ pub fn schema() -> Value {
             "network": sections("network"),
             "image": sections("image"),
             "machine": sections("machine"),
+            "app": sections("app"),
+            "route": {
+                "type": "object", "description": "By host, as [route.\"shop.example.org\"].",
+                "propertyNames": { "pattern": "^([*][.])?[a-z0-9-]+([.][a-z0-9-]+)*$" },
+                "additionalProperties": { "$ref": "#/$defs/route" }
+            },
         },
         "$defs": {
             "name": name, "size": size, "duration": duration, "content": content,
+            "app": crate::schema_of_delivery::app(), "route": crate::schema_of_delivery::route(), "target": crate::schema_of_delivery::target(),
             "quota": {
                 "type": "object", "additionalProperties": false, "description": "Hard limits of the project.",
                 "properties": {

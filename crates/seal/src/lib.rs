@@ -17,7 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hafen_base::{Error, ErrorKind, Random, Result};
+use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 const KEY: usize = 32;
@@ -171,6 +173,34 @@ impl MasterKey {
         serde_json::to_string(&envelope).map_err(Error::internal)
     }
 
+    /// Seals another key under its name, which then seals in turn: another master key means to wrap that one anew.
+    ///
+    /// # Errors
+    /// Internal.
+    pub fn seal_key(&self, name: &str, key: &Self, random: &dyn Random) -> Result<String> {
+        self.seal(name, &*key.0, random)
+    }
+
+    /// Opens what `seal_key` gave for this name.
+    ///
+    /// # Errors
+    /// As for `open`; invalid when it is no key.
+    pub fn open_key(&self, name: &str, sealed: &str) -> Result<Self> {
+        let secret = self.open(name, sealed)?;
+        let key = secret.expose().try_into().map_err(|_| broken(name))?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+
+    /// HMAC-SHA-256 of a text: tells equal texts from others, and nothing else to whoever has not the key.
+    ///
+    /// # Errors
+    /// Internal.
+    pub fn fingerprint(&self, text: &[u8]) -> Result<[u8; 32]> {
+        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*self.0).map_err(Error::internal)?;
+        mac.update(text);
+        Ok(mac.finalize().into_bytes().into())
+    }
+
     fn data_key(&self, name: &str, envelope: &Envelope) -> Result<Self> {
         let bytes = decrypt(self, name, &format!("key {name}"), &envelope.key)?;
         let key = bytes.as_slice().try_into().map_err(|_| broken(name))?;
@@ -251,6 +281,24 @@ mod tests {
         assert_eq!(other.open("user-ca", &moved).unwrap().expose(), b"the secret");
         assert!(key.open("user-ca", &moved).is_err());
         assert_eq!(format!("{key:?} {:?}", Secret::new("x")), "MasterKey(…) Secret(…)");
+    }
+
+    #[test]
+    fn a_key_under_a_key_seals_and_is_wrapped_anew() {
+        let random = SeededRandom::new(5);
+        let (master, next, key) =
+            (MasterKey::generate(&random), MasterKey::generate(&random), MasterKey::generate(&random));
+        let sealed = master.seal_key("hello", &key, &random).unwrap();
+        let value = key.seal("db", b"the secret", &random).unwrap();
+        let moved = master.rewrap(&next, "hello", &sealed, &random).unwrap();
+        let opened = next.open_key("hello", &moved).unwrap();
+        assert_eq!(opened.open("db", &value).unwrap().expose(), b"the secret");
+        assert!(next.open_key("hello", &sealed).is_err() && master.open_key("other", &sealed).is_err());
+        assert!(key.open_key("db", &value).is_err(), "a text is no key");
+        // RFC 4231's construction, with our own key: equal for equal, another for another.
+        let print = |key: &MasterKey, text: &[u8]| key.fingerprint(text).unwrap();
+        assert_eq!(print(&key, b"a"), print(&opened, b"a"));
+        assert!(print(&key, b"a") != print(&key, b"b") && print(&key, b"a") != print(&next, b"a"));
     }
 
     #[test]

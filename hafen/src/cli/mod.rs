@@ -16,6 +16,7 @@ mod plan;
 mod plan_text;
 mod policy;
 mod repository;
+mod secret;
 mod show;
 mod sign_in;
 mod witness;
@@ -99,6 +100,9 @@ enum Command {
     /// Hooks: GitLab, GitHub, Forgejo or Jenkins say when to deploy.
     #[command(subcommand)]
     Hook(repository::HookCommand),
+    /// Secrets: set them, never see them.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
@@ -172,6 +176,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Network(command) => show::network(&context, command).await.map(|()| 0),
         Command::Repository(command) => repository::run(&context, command).await.map(|()| 0),
         Command::Hook(command) => repository::hook(&context, command).await.map(|()| 0),
+        Command::Secret(command) => secret::run(&context, command).await,
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
         Command::Policy(command) => policy::run(&context, command).await.map(|()| 0),

@@ -221,6 +221,17 @@ const DELIVERY: &[Endpoint] = &[
     project("GET", "/api/v1/projects/{project}/hooks/{hook}/deliveries", "hook.read"),
 ];
 
+/// Secrets.
+const VAULT: &[Endpoint] = &[
+    project("GET", "/api/v1/projects/{project}/secrets", "secret.list"),
+    project("POST", "/api/v1/projects/{project}/secrets", "secret.write"),
+    project("GET", "/api/v1/projects/{project}/secrets/{secret}", "secret.list"),
+    project("DELETE", "/api/v1/projects/{project}/secrets/{secret}", "secret.delete"),
+    project("POST", "/api/v1/projects/{project}/secrets/{secret}/versions", "secret.write"),
+    project("DELETE", "/api/v1/projects/{project}/secrets/{secret}/versions/{version}", "secret.delete"),
+    project("POST", "/api/v1/projects/{project}/secrets/{secret}/read", "secret.read"),
+];
+
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
@@ -233,5 +244,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, LEDGER, ACCESS, DELIVERY, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, ACCESS, DELIVERY, VAULT, PLATFORM].into_iter().flatten()
 }

@@ -294,6 +294,7 @@ fn schemathesis_finds_nothing() {
     platform.manifest(2, "");
     platform.good(&["apply", "--yes"]);
     platform.good(&["machine", "create", "db-1", "--image", "web", "--network", "backend"]);
+    crate::vault::set(&platform, "db-password", b"one that may go");
     let status = platform.json(&["status"]);
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis");
     let output = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/schemathesis"))

@@ -25,4 +25,5 @@ mod roles;
 mod sign_in;
 mod tenants;
 mod tutorial;
+mod vault;
 mod walk;

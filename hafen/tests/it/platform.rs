@@ -48,6 +48,12 @@ impl Platform {
         Self::new(&all, Vec::new(), Vec::new(), cache())
     }
 
+    /// On the simulated engine, and it logs all that it can.
+    pub fn traced() -> Self {
+        let stage = ["env", "HAFEN_LOG=trace"].map(ToOwned::to_owned).to_vec();
+        Self::new(&["--engine", "sim"], Vec::new(), stage, cache())
+    }
+
     /// With real machines.
     pub fn real() -> Self {
         Self::new(&["--engine", "qemu"], Vec::new(), Vec::new(), cache())

@@ -3,10 +3,13 @@
 //! Both the plan a person reads and the steps an apply takes are made of this one `Diff`, and an apply makes it anew
 //! whenever it starts again: so what was shown, what is done, and what is done after a crash cannot differ.
 
+pub(crate) mod delivery;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hafen_client::wire::{
-    Image, ImageCreate, Machine, MachineState, Network, NetworkCreate, Publication, PublicationPut, Usage,
+    App, AppSpec, Backend, BackendPut, Image, ImageCreate, Machine, MachineState, Network, NetworkCreate,
+    Publication, PublicationPut, Route, RoutePut, Usage,
 };
 
 use crate::model::{Group, Reality, Wanted, address, is_going};
@@ -56,6 +59,9 @@ pub struct Diff<'a> {
     pub images: Vec<Item<'a, ImageCreate, Image>>,
     pub machines: Vec<Item<'a, Group, Machine>>,
     pub publications: Vec<Item<'a, PublicationPut, Publication>>,
+    pub apps: Vec<Item<'a, AppSpec, App>>,
+    pub backends: Vec<Item<'a, BackendPut, Backend>>,
+    pub routes: Vec<Item<'a, RoutePut, Route>>,
     pub unchanged: u64,
     /// What forbids to apply it.
     pub problems: Vec<String>,
@@ -69,8 +75,13 @@ pub fn diff(input: Input<'_>) -> Diff<'_> {
     images(input, &mut diff);
     machines(input, &mut diff);
     publications(input, &mut diff);
+    delivery::apps(input, &mut diff);
+    delivery::backends(input, &mut diff);
+    delivery::routes(input, &mut diff);
     project(input, &mut diff);
     left_behind(input, &mut diff);
+    delivery::left_behind(input, &mut diff);
+    delivery::secrets(input, &mut diff);
     quota(input, &mut diff);
     diff
 }
@@ -402,6 +413,7 @@ fn keeps_foreign(input: Input<'_>) -> bool {
         || reality.networks.iter().any(|network| !owns(input, "network", &network.name))
         || reality.images.iter().any(|image| !owns(input, "image", &image.name))
         || reality.publications.iter().any(|publication| !owns(input, "publication", &publication.name))
+        || delivery::keeps_foreign(input)
 }
 
 /// Machines made by hand that stand in the way of a deletion.

@@ -17,7 +17,9 @@
 //! The stack remembers the addresses of what it made (`owned`), written before the first request goes out. Only those are
 //! ever deleted: what somebody made by hand in the same project is left alone.
 //!
-//! This service knows the machines service only as the trait `Platform`, which the API client implements.
+//! An app names its secrets. A plan names those that are not there, before anything happens; no value comes near this service.
+//!
+//! This service knows the others (machines, delivery, edge, vault) only as the trait `Platform`, which the API client implements.
 
 mod api;
 mod app;

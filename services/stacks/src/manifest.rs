@@ -3,6 +3,8 @@
 //! The platform reads the manifest itself, though the command line has done so already: a request is not to be trusted, and
 //! its errors must be the same whoever sends it.
 
+mod delivery;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
@@ -101,6 +103,9 @@ fn wanted(manifest: &Manifest, locks: &BTreeMap<String, String>) -> Wanted {
             .map(|(name, machine)| group(name, manifest.members(name), machine))
             .collect(),
         publications: publications(manifest),
+        apps: delivery::apps(manifest),
+        backends: delivery::backends(manifest),
+        routes: delivery::routes(manifest),
         warnings: manifest
             .warnings
             .iter()

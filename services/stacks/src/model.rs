@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hafen_client::wire::{
-    Health, Image, ImageCreate, Machine, MachineSpec, MachineState, Network, NetworkCreate, Project,
-    Publication, PublicationPut, Quota,
+    App, AppSpec, Backend, BackendPut, Health, Image, ImageCreate, Machine, MachineSpec, MachineState,
+    Network, NetworkCreate, Project, Publication, PublicationPut, Quota, Route, RoutePut,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -22,6 +22,11 @@ pub struct Wanted {
     pub groups: Vec<Group>,
     /// By name, as `web-80`.
     pub publications: BTreeMap<String, PublicationPut>,
+    pub apps: BTreeMap<String, AppSpec>,
+    /// Clusters that a route leads to, as the edge takes them. Those of apps are written by who delivers them.
+    pub backends: BTreeMap<String, BackendPut>,
+    /// By host.
+    pub routes: BTreeMap<String, RoutePut>,
     /// What the reader of the manifest has to say, without stopping.
     pub warnings: Vec<String>,
 }
@@ -79,6 +84,9 @@ impl Wanted {
             .chain(self.images.iter().map(|image| address("image", &image.name)))
             .chain(machines)
             .chain(self.publications.keys().map(|name| address("publication", name)))
+            .chain(self.apps.keys().map(|name| address("app", name)))
+            .chain(self.backends.keys().map(|name| address("backend", name)))
+            .chain(self.routes.keys().map(|host| address("route", host)))
             .collect()
     }
 
@@ -112,6 +120,11 @@ pub struct Reality {
     pub images: Vec<Image>,
     pub machines: Vec<Machine>,
     pub publications: Vec<Publication>,
+    pub apps: Vec<App>,
+    pub backends: Vec<Backend>,
+    pub routes: Vec<Route>,
+    /// Names of the project's secrets.
+    pub secrets: BTreeSet<String>,
 }
 
 impl Reality {
@@ -125,6 +138,18 @@ impl Reality {
 
     pub fn publication(&self, name: &str) -> Option<&Publication> {
         self.publications.iter().find(|publication| publication.name == name)
+    }
+
+    pub fn app(&self, name: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.name == name)
+    }
+
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == name)
+    }
+
+    pub fn route(&self, host: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.host == host)
     }
 
     /// Machines by name.
@@ -187,6 +212,18 @@ pub fn fingerprint(reality: &Reality) -> String {
         let class = if publication.state == "creating" { "ready" } else { &publication.state };
         let id = publication.id;
         lines.push(format!("publication.{} {id} {} {class}", publication.name, publication.generation));
+    }
+    for app in &reality.apps {
+        // Not its releases: they come and go without anybody's plan.
+        let class = if app.state == "destroying" { "gone" } else { "live" };
+        lines.push(format!("app.{} {} {} {class}", app.name, app.created_at.micros(), app.generation));
+    }
+    // Backends of apps change with each of their processes.
+    for backend in reality.backends.iter().filter(|backend| reality.app(&backend.name).is_none()) {
+        lines.push(format!("backend.{} {}", backend.name, backend.generation));
+    }
+    for route in &reality.routes {
+        lines.push(format!("route.{} {} {}", route.host, route.created_at.micros(), route.generation));
     }
     lines.sort_unstable();
     let mut hash = Sha256::new();

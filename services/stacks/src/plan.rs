@@ -68,7 +68,10 @@ pub fn counts(diff: &Diff<'_>) -> PlanCounts {
         .chain(diff.networks.iter().map(|item| item.verb))
         .chain(diff.images.iter().map(|item| item.verb))
         .chain(diff.machines.iter().map(|item| item.verb))
-        .chain(diff.publications.iter().map(|item| item.verb));
+        .chain(diff.publications.iter().map(|item| item.verb))
+        .chain(diff.apps.iter().map(|item| item.verb))
+        .chain(diff.backends.iter().map(|item| item.verb))
+        .chain(diff.routes.iter().map(|item| item.verb));
     for verb in verbs {
         match verb {
             Verb::Create => counts.create += 1,
@@ -173,6 +176,21 @@ fn changes(diff: &Diff<'_>, wanted: &Wanted, reality: &Reality) -> Vec<ResourceC
         let after = item.wanted.map_or(Value::Null, |wanted| render::publication(item.name, wanted));
         let unknown: &[&str] = if matches!(item.verb, Verb::Update) { &[] } else { &["id"] };
         list.push(change("publication", item, before, after, unknown));
+    }
+    for item in &diff.apps {
+        let before = item.actual.map_or(Value::Null, render::app_actual);
+        let after = item.wanted.map_or(Value::Null, |wanted| render::app(item.name, wanted));
+        list.push(change("app", item, before, after, &[]));
+    }
+    for item in &diff.backends {
+        let before = item.actual.map_or(Value::Null, render::backend_actual);
+        let after = item.wanted.map_or(Value::Null, |wanted| render::backend(item.name, wanted));
+        list.push(change("backend", item, before, after, &[]));
+    }
+    for item in &diff.routes {
+        let before = item.actual.map_or(Value::Null, render::route_actual);
+        let after = item.wanted.map_or(Value::Null, |wanted| render::route(item.name, wanted));
+        list.push(change("route", item, before, after, &[]));
     }
     list
 }

@@ -1,18 +1,19 @@
-//! What this service needs of the machines service: its API, as a trait, so that an apply can be tested against a platform
+//! What this service needs of the others (machines, delivery, edge, vault): their API, as a trait, so that an apply can be tested against a platform
 //! that forgets, fails and dies at will. `hafen_client::Client` is the real one.
 
 use async_trait::async_trait;
-use futures::future::try_join4;
+use futures::future::{try_join, try_join4};
 use hafen_base::{ErrorKind, Result};
 use hafen_client::wire::{
-    Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut, Network, NetworkCreate,
-    NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut,
+    App, AppSpec, Backend, BackendPut, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut,
+    Network, NetworkCreate, NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut, Route,
+    RoutePut,
 };
 use hafen_client::{Client, Conditions};
 
 use crate::model::Reality;
 
-/// The machines service, as seen from here. `key` makes a request act once, however often it is sent.
+/// The platform, as seen from here. `key` makes a request act once, however often it is sent.
 #[async_trait]
 pub trait Platform: Send + Sync + 'static {
     /// None when there is no such project.
@@ -45,6 +46,21 @@ pub trait Platform: Send + Sync + 'static {
     async fn publications(&self, project: &str) -> Result<Vec<Publication>>;
     async fn publication_put(&self, project: &str, name: &str, body: &PublicationPut) -> Result<Publication>;
     async fn publication_delete(&self, project: &str, name: &str) -> Result<()>;
+
+    /// Names of the project's secrets.
+    async fn secrets(&self, project: &str) -> Result<Vec<String>>;
+
+    async fn apps(&self, project: &str) -> Result<Vec<App>>;
+    async fn app_put(&self, project: &str, name: &str, body: &AppSpec) -> Result<App>;
+    async fn app_delete(&self, project: &str, name: &str) -> Result<()>;
+
+    async fn backends(&self, project: &str) -> Result<Vec<Backend>>;
+    async fn backend_put(&self, project: &str, name: &str, body: &BackendPut) -> Result<Backend>;
+    async fn backend_delete(&self, project: &str, name: &str) -> Result<()>;
+
+    async fn routes(&self, project: &str) -> Result<Vec<Route>>;
+    async fn route_put(&self, project: &str, host: &str, body: &RoutePut) -> Result<Route>;
+    async fn route_delete(&self, project: &str, host: &str) -> Result<()>;
 }
 
 /// Reads everything there is of a project.
@@ -53,14 +69,32 @@ pub trait Platform: Send + Sync + 'static {
 /// As the platform's.
 pub async fn read(platform: &dyn Platform, project: &str) -> Result<Reality> {
     let Some(found) = platform.project(project).await? else { return Ok(Reality::default()) };
-    let (networks, images, machines, publications) = try_join4(
+    let below = try_join4(
         platform.networks(project),
         platform.images(project),
         platform.machines(project),
         platform.publications(project),
-    )
-    .await?;
-    Ok(Reality { project: Some(found), networks, images, machines, publications })
+    );
+    let above = try_join4(
+        platform.apps(project),
+        platform.backends(project),
+        platform.routes(project),
+        platform.secrets(project),
+    );
+    let ((networks, images, machines, publications), (apps, backends, routes, secrets)) =
+        try_join(below, above).await?;
+    let secrets = secrets.into_iter().collect();
+    Ok(Reality {
+        project: Some(found),
+        networks,
+        images,
+        machines,
+        publications,
+        apps,
+        backends,
+        routes,
+        secrets,
+    })
 }
 
 /// What is not there is no failure here.
@@ -70,6 +104,11 @@ fn found<T>(result: Result<T>) -> Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// A platform that runs without the service in question has nothing of its kind.
+fn listed<T>(result: Result<Vec<T>>) -> Result<Vec<T>> {
+    Ok(found(result)?.unwrap_or_default())
 }
 
 #[async_trait]
@@ -165,5 +204,46 @@ impl Platform for Client {
 
     async fn publication_delete(&self, project: &str, name: &str) -> Result<()> {
         found(Self::publication_delete(self, project, name).await).map(drop)
+    }
+
+    async fn secrets(&self, project: &str) -> Result<Vec<String>> {
+        let secrets = listed(self.secret_list(project).await)?;
+        Ok(secrets.into_iter().map(|secret| secret.name).collect())
+    }
+
+    async fn apps(&self, project: &str) -> Result<Vec<App>> {
+        listed(self.app_list(project).await)
+    }
+
+    async fn app_put(&self, project: &str, name: &str, body: &AppSpec) -> Result<App> {
+        Self::app_put(self, project, name, body, &Conditions::default()).await
+    }
+
+    async fn app_delete(&self, project: &str, name: &str) -> Result<()> {
+        found(Self::app_delete(self, project, name, &Conditions::default()).await).map(drop)
+    }
+
+    async fn backends(&self, project: &str) -> Result<Vec<Backend>> {
+        listed(self.backend_list(project).await)
+    }
+
+    async fn backend_put(&self, project: &str, name: &str, body: &BackendPut) -> Result<Backend> {
+        Self::backend_put(self, project, name, body, &Conditions::default()).await
+    }
+
+    async fn backend_delete(&self, project: &str, name: &str) -> Result<()> {
+        found(Self::backend_delete(self, project, name, &Conditions::default()).await).map(drop)
+    }
+
+    async fn routes(&self, project: &str) -> Result<Vec<Route>> {
+        listed(self.route_list(project).await)
+    }
+
+    async fn route_put(&self, project: &str, host: &str, body: &RoutePut) -> Result<Route> {
+        Self::route_put(self, project, host, body, &Conditions::default()).await
+    }
+
+    async fn route_delete(&self, project: &str, host: &str) -> Result<()> {
+        found(Self::route_delete(self, project, host, &Conditions::default()).await).map(drop)
     }
 }

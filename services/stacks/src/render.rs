@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use hafen_client::wire::{
-    Health, Image, ImageCreate, ImageSource, Machine, MachineSpec, Network, NetworkCreate, Project,
-    Publication, PublicationPut, Quota,
+    App, AppSpec, Backend, BackendPut, EndpointPut, Health, Image, ImageCreate, ImageSource, Machine,
+    MachineSpec, Network, NetworkCreate, Project, Publication, PublicationPut, Quota, Route, RoutePut,
 };
 use serde_json::{Map, Value, json};
 
@@ -114,4 +114,57 @@ pub(crate) fn publication_actual(found: &Publication) -> Value {
         "id": found.id, "name": found.name, "host": found.host, "group": found.group, "port": found.port,
         "state": found.state,
     })
+}
+
+/// Secrets are named, as in the manifest; their values are nowhere near.
+pub(crate) fn app(name: &str, wanted: &AppSpec) -> Value {
+    named("name", name, serde_json::to_value(wanted))
+}
+
+pub(crate) fn app_actual(found: &App) -> Value {
+    app(&found.name, &found.spec)
+}
+
+fn named(key: &str, name: &str, fields: serde_json::Result<Value>) -> Value {
+    let mut all = Map::from_iter([(key.to_owned(), json!(name))]);
+    if let Ok(Value::Object(fields)) = fields {
+        all.extend(fields);
+    }
+    Value::Object(all)
+}
+
+pub(crate) fn backend(name: &str, wanted: &BackendPut) -> Value {
+    json!({ "name": name, "health": wanted.health, "endpoints": wanted.endpoints })
+}
+
+/// As it was asked for: what the edge sees of an endpoint changes by the second.
+pub(crate) fn backend_actual(found: &Backend) -> Value {
+    let endpoints: Vec<EndpointPut> = found
+        .endpoints
+        .iter()
+        .map(|one| EndpointPut {
+            id: one.id.clone(),
+            machine: one.machine.clone(),
+            port: one.port,
+            address: one.address.clone(),
+            state: one.state,
+        })
+        .collect();
+    json!({ "name": found.name, "health": found.health, "endpoints": endpoints })
+}
+
+pub(crate) fn route(host: &str, wanted: &RoutePut) -> Value {
+    named("host", host, serde_json::to_value(wanted))
+}
+
+pub(crate) fn route_actual(found: &Route) -> Value {
+    let as_put = RoutePut {
+        paths: found.paths.clone(),
+        maintenance: found.maintenance,
+        redirect_https: found.redirect_https,
+        hsts: found.hsts,
+        max_body: found.max_body,
+        rate: found.rate,
+    };
+    route(&found.host, &as_put)
 }

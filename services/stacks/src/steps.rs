@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! project → networks, images → machines (group after group, as `depends_on` says) → publications → what goes
+//!                                                                                 → apps, backends → routes
 //! ```
 //! Nothing goes before what takes its place stands: machines leave only after the publications that led to them, networks and
 //! images only after their machines.
@@ -11,6 +12,8 @@
 //! next; then the surge goes. At no time are there fewer healthy machines than before, and a configuration that does not
 //! work costs nothing but the surge. Where another spare is at hand (a member is added, or one is down anyway) no surge is
 //! made.
+
+mod delivery;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -47,6 +50,14 @@ pub enum Work {
     PublicationReplace,
     PublicationWait,
     PublicationDelete,
+    AppPut,
+    /// Until it is as wanted.
+    AppWait,
+    AppDelete,
+    BackendPut,
+    BackendDelete,
+    RoutePut,
+    RouteDelete,
     /// Does nothing: joins the ends of many steps, so that others wait for one.
     Gate,
 }
@@ -61,6 +72,9 @@ impl Work {
             | Self::PublicationReplace
             | Self::PublicationWait
             | Self::PublicationDelete => "publication",
+            Self::AppPut | Self::AppWait | Self::AppDelete => "app",
+            Self::BackendPut | Self::BackendDelete => "backend",
+            Self::RoutePut | Self::RouteDelete => "route",
             Self::MachineCreate
             | Self::MachineUpdate
             | Self::MachineReplace
@@ -94,6 +108,9 @@ impl Work {
                 | Self::NetworkDelete
                 | Self::ImageDelete
                 | Self::PublicationDelete
+                | Self::AppDelete
+                | Self::BackendDelete
+                | Self::RouteDelete
         )
     }
 }
@@ -150,9 +167,10 @@ pub fn build<'a>(input: Input<'a>, diff: &'a Diff<'a>, begun: &'a BTreeSet<Strin
     builder.foundations();
     builder.gates();
     let touching = builder.groups();
-    let led_to = builder.publications();
+    let mut led_to = builder.publications();
+    let builders = builder.delivery(&mut led_to);
     let gone = builder.machine_deletes(&touching, &led_to);
-    builder.foundation_deletes(&touching, &gone);
+    builder.foundation_deletes(&touching, &gone, &builders);
     if diff.project == Some(Verb::Delete) {
         let all = (0..builder.steps.len()).collect();
         builder.push(Work::ProjectDelete, &input.wanted.project, "delete", None, all);
@@ -459,7 +477,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn foundation_deletes(&mut self, touching: &Touching<'a>, gone: &[(usize, &'a Machine)]) {
+    fn foundation_deletes(
+        &mut self,
+        touching: &Touching<'a>,
+        gone: &[(usize, &'a Machine)],
+        builders: &[(&'a str, usize)],
+    ) {
         let users = |uses: &dyn Fn(&Machine) -> bool| -> Vec<usize> {
             gone.iter()
                 .chain(&touching.leaving)
@@ -472,7 +495,8 @@ impl<'a> Builder<'a> {
             self.push(Work::NetworkDelete, item.name, "delete", None, after);
         }
         for item in self.diff.images.iter().filter(|item| item.verb == Verb::Delete) {
-            let after = users(&|found| found.spec.image == item.name);
+            let mut after = users(&|found| found.spec.image == item.name);
+            after.extend(builders.iter().filter(|(image, _)| *image == item.name).map(|(_, step)| *step));
             self.push(Work::ImageDelete, item.name, "delete", None, after);
         }
     }

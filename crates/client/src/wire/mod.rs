@@ -4,8 +4,10 @@
 //! They hold no rules: a service validates what it receives; this is only the shape.
 
 pub mod access;
+pub mod apps;
 pub mod common;
 pub mod hook;
+pub mod edge;
 pub mod identity;
 pub mod image;
 pub mod ledger;
@@ -16,12 +18,15 @@ pub mod operation;
 pub mod policy;
 pub mod project;
 pub mod repository;
+pub mod secrets;
 pub mod sign_in;
 pub mod stack;
 
 pub use access::*;
+pub use apps::*;
 pub use common::*;
 pub use hook::*;
+pub use edge::*;
 pub use identity::*;
 pub use image::*;
 pub use ledger::*;
@@ -32,5 +37,6 @@ pub use operation::*;
 pub use policy::*;
 pub use project::*;
 pub use repository::*;
+pub use secrets::*;
 pub use sign_in::*;
 pub use stack::*;

@@ -68,7 +68,9 @@ async fn once(job: &Job, step: &Step) -> Result<Called> {
     let key = format!("{}/{}/{}", job.id, step.address(), step.action);
     match step.work {
         Work::Gate => Ok(Called::Done("")),
-        Work::NetworkWait | Work::ImageWait | Work::MachineWait | Work::PublicationWait => Ok(NOW),
+        Work::NetworkWait | Work::ImageWait | Work::MachineWait | Work::PublicationWait | Work::AppWait => {
+            Ok(NOW)
+        }
         Work::ProjectPut => {
             let now = platform.project(project).await?.map(|found| found.quota);
             platform.project_put(project, &ProjectPut { quota: Some(wanted.quota.over(now)) }).await?;
@@ -115,6 +117,26 @@ async fn once(job: &Job, step: &Step) -> Result<Called> {
             }
         }
         Work::PublicationDelete => freed(platform.publication_delete(project, name).await),
+        Work::AppPut => {
+            let body = wanted.apps.get(name).ok_or_else(|| lost(step))?;
+            made(platform.app_put(project, name, body).await, async || {
+                let apps = platform.apps(project).await?;
+                Ok(apps.iter().any(|app| app.name == name && app.state == "destroying"))
+            })
+            .await
+            .map(|made| made.map_wait(|app| app.generation))
+        }
+        Work::AppDelete => freed(platform.app_delete(project, name).await),
+        Work::BackendPut => {
+            let body = wanted.backends.get(name).ok_or_else(|| lost(step))?;
+            platform.backend_put(project, name, body).await.map(|_| Called::Done(""))
+        }
+        Work::BackendDelete => over(platform.backend_delete(project, name).await),
+        Work::RoutePut => {
+            let body = wanted.routes.get(name).ok_or_else(|| lost(step))?;
+            platform.route_put(project, name, body).await.map(|_| Called::Done(""))
+        }
+        Work::RouteDelete => over(platform.route_delete(project, name).await),
         Work::MachineDelete | Work::SurgeEnd => freed(platform.machine_delete(project, name).await),
         Work::MachineCreate => {
             let group = group_of(wanted, step)?;
@@ -176,6 +198,11 @@ fn freed(result: Result<()>) -> Result<Called> {
         Err(error) if error.kind() == ErrorKind::Conflict => Ok(Called::Full(error)),
         Err(error) => Err(error),
     }
+}
+
+/// A deletion that is done when it is answered.
+fn over(result: Result<()>) -> Result<Called> {
+    freed(result).map(|called| if matches!(called, Called::Wait { .. }) { Called::Done("") } else { called })
 }
 
 async fn publish(job: &Job, name: &str) -> Result<Called> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hafen_base::{InstanceId, Result, Timestamp};
-use hafen_client::wire::{Image, Machine, MachineState, Network, Publication};
+use hafen_client::wire::{App, Image, Machine, MachineState, Network, Publication};
 
 use super::{Job, SHORT_TICK, TICK, TICK_FACTOR};
 use crate::steps::{Step, Work};
@@ -58,6 +58,7 @@ pub(super) struct View {
     images: HashMap<String, Image>,
     machines: HashMap<String, Machine>,
     publications: HashMap<String, Publication>,
+    apps: HashMap<String, App>,
     /// Of running builds, by image.
     progress: HashMap<String, String>,
     progress_at: Timestamp,
@@ -111,6 +112,10 @@ impl View {
         ]) {
             let all = platform.publications(project).await?;
             self.publications = all.into_iter().map(|found| (found.name.clone(), found)).collect();
+        }
+        if of(&[Work::AppPut, Work::AppWait, Work::AppDelete]) {
+            let all = platform.apps(project).await?;
+            self.apps = all.into_iter().map(|found| (found.name.clone(), found)).collect();
         }
         let machines: Vec<&&Step> = waiting.iter().filter(|step| step.work.is_machine()).collect();
         if machines.is_empty() {
@@ -179,6 +184,12 @@ impl View {
             Work::PublicationDelete => {
                 gone(self.publications.get(name).map(|found| (found.state.as_str(), found.reason.as_str())))
             }
+            Work::AppPut | Work::AppWait => {
+                self.apps.get(name).map_or(Verdict::NotYet(String::new()), |app| judge_app(app, wait, now))
+            }
+            Work::AppDelete => {
+                gone(self.apps.get(name).map(|found| (found.state.as_str(), found.reason.as_str())))
+            }
             Work::MachineDelete | Work::SurgeEnd => {
                 let found = self.machines.get(name).filter(|found| found.state != MachineState::Destroyed);
                 gone(found.map(|found| (found.state.as_str(), found.reason.as_str())))
@@ -188,7 +199,13 @@ impl View {
             | Work::MachineReplace
             | Work::MachineWait
             | Work::Surge => self.judge_machine(name, wait, now),
-            Work::ProjectPut | Work::ProjectDelete | Work::Gate => Verdict::Stands,
+            Work::ProjectPut
+            | Work::ProjectDelete
+            | Work::BackendPut
+            | Work::BackendDelete
+            | Work::RoutePut
+            | Work::RouteDelete
+            | Work::Gate => Verdict::Stands,
         };
         match verdict {
             Verdict::NotYet(message) if now.since(wait.since) > STANDS_WITHIN => Verdict::Failed(format!(
@@ -240,6 +257,19 @@ impl View {
                 Verdict::NotYet(format!("{}{reason}", state.as_str()))
             }
         }
+    }
+}
+
+/// An app without a release is as wanted: there is nothing to be deployed before something is pushed.
+fn judge_app(app: &App, wait: &Wait, now: Timestamp) -> Verdict {
+    let seen = app.observed_generation >= wait.generation.max(app.generation);
+    match app.state.as_str() {
+        "empty" | "running" if seen => Verdict::Stands,
+        "failed" if seen && wait.had_its_chance("failed", now) => {
+            Verdict::Failed(format!("its deployment failed: {}", app.reason))
+        }
+        state if app.reason.is_empty() => Verdict::NotYet(state.to_owned()),
+        state => Verdict::NotYet(format!("{state}: {}", app.reason)),
     }
 }
 

@@ -10,11 +10,14 @@ use hafen_base::{
     SeededRandom, Timestamp,
 };
 use hafen_client::wire::{
-    Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut, MachineSpec, MachineState, Network,
-    NetworkCreate, NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut, Quota, Usage,
+    App, AppSpec, Backend, BackendPut, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut,
+    MachineSpec, MachineState, Network, NetworkCreate, NetworkPatch, Operation, Project, ProjectPut,
+    Publication, PublicationPut, Quota, Route, RoutePut, Usage,
 };
 use hafen_stacks::platform::Platform;
 use tokio::sync::watch;
+
+use crate::fake_delivery::Delivery;
 
 /// A machine with this user data fails when it starts.
 pub const BROKEN: &str = "broken";
@@ -52,6 +55,7 @@ pub struct World {
     pub images: BTreeMap<String, Image>,
     pub machines: BTreeMap<String, Machine>,
     pub publications: BTreeMap<String, Publication>,
+    pub delivery: Delivery,
     pub faults: Faults,
     pub calls: u64,
     pub mutations: u64,
@@ -275,6 +279,7 @@ impl World {
             publication.state = "ready".into();
         }
         self.publications.retain(|_, found| found.state != "destroying");
+        self.delivery.pass();
         let names: Vec<String> = self.machines.keys().cloned().collect();
         for name in names {
             self.pass_machine(&name);
@@ -722,5 +727,51 @@ impl Platform for Fake {
             Ok(())
         })
         .await
+    }
+
+    async fn secrets(&self, _project: &str) -> Result<Vec<String>> {
+        self.look(|world| world.delivery.secrets.iter().cloned().collect()).await
+    }
+
+    async fn apps(&self, _project: &str) -> Result<Vec<App>> {
+        self.look(|world| world.delivery.apps.values().cloned().collect()).await
+    }
+
+    async fn app_put(&self, project: &str, name: &str, body: &AppSpec) -> Result<App> {
+        let act = |world: &mut World| {
+            let machines = world.healthy(&body.on);
+            world.delivery.app_put(project, name, body, machines)
+        };
+        self.mutate(format!("app.put {name}"), act).await
+    }
+
+    async fn app_delete(&self, _project: &str, name: &str) -> Result<()> {
+        self.mutate(format!("app.delete {name}"), |world| world.delivery.app_delete(name)).await
+    }
+
+    async fn backends(&self, _project: &str) -> Result<Vec<Backend>> {
+        self.look(|world| world.delivery.backends.values().cloned().collect()).await
+    }
+
+    async fn backend_put(&self, project: &str, name: &str, body: &BackendPut) -> Result<Backend> {
+        let act = |world: &mut World| Ok(world.delivery.backend_put(project, name, body));
+        self.mutate(format!("backend.put {name}"), act).await
+    }
+
+    async fn backend_delete(&self, _project: &str, name: &str) -> Result<()> {
+        self.mutate(format!("backend.delete {name}"), |world| world.delivery.backend_delete(name)).await
+    }
+
+    async fn routes(&self, _project: &str) -> Result<Vec<Route>> {
+        self.look(|world| world.delivery.routes.values().cloned().collect()).await
+    }
+
+    async fn route_put(&self, project: &str, host: &str, body: &RoutePut) -> Result<Route> {
+        let act = |world: &mut World| world.delivery.route_put(project, host, body);
+        self.mutate(format!("route.put {host}"), act).await
+    }
+
+    async fn route_delete(&self, _project: &str, host: &str) -> Result<()> {
+        self.mutate(format!("route.delete {host}"), |world| world.delivery.route_delete(host)).await
     }
 }

@@ -10,8 +10,10 @@
 mod api;
 mod applies;
 mod crashes;
+mod delivery;
 mod drift;
 mod fake;
+mod fake_delivery;
 mod manifest;
 mod plans;
 mod rolling;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hafen_base::{Error, Result};
 use hafen_client::wire::{
-    Egress, Health, ImageCreate, ImageSource, MachineSpec, NetworkCreate, PublicationPut, StackSource,
+    AppSpec, BackendPut, Egress, Health, ImageCreate, ImageSource, MachineSpec, NetworkCreate,
+    PublicationPut, RoutePut, StackSource,
 };
 use hafen_stacks::model::{Group, QuotaWish, Wanted};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct Manifest {
     pub groups: BTreeMap<String, GroupForm>,
     /// Name, host, group.
     pub publications: BTreeMap<String, (String, String)>,
+    pub apps: BTreeMap<String, AppSpec>,
+    pub backends: BTreeMap<String, BackendPut>,
+    pub routes: BTreeMap<String, RoutePut>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -122,6 +126,9 @@ impl Manifest {
             images: images.collect(),
             groups: groups.collect(),
             publications: publications.collect(),
+            apps: self.apps.clone(),
+            backends: self.backends.clone(),
+            routes: self.routes.clone(),
             warnings: Vec::new(),
         }
     }

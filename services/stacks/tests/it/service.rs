@@ -138,6 +138,11 @@ impl Service {
         assert!(world.networks.keys().eq(manifest.networks.keys()));
         assert!(world.images.keys().eq(manifest.images.keys()));
         assert!(world.publications.keys().eq(manifest.publications.keys()));
+        assert!(world.delivery.apps.keys().eq(manifest.apps.keys()));
+        // Those of apps are written by who delivers them.
+        let backends = world.delivery.backends.keys().filter(|name| !manifest.apps.contains_key(*name));
+        assert!(backends.eq(manifest.backends.keys()));
+        assert!(world.delivery.routes.keys().eq(manifest.routes.keys()));
     }
 }
 
