@@ -5,6 +5,7 @@
 //! another process without a change of code.
 
 mod access;
+mod edge;
 mod identity;
 mod ledger;
 mod machines;

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod common;
+pub mod edge;
 pub mod identity;
 pub mod image;
 pub mod ledger;
@@ -19,6 +20,7 @@ pub mod stack;
 
 pub use access::*;
 pub use common::*;
+pub use edge::*;
 pub use identity::*;
 pub use image::*;
 pub use ledger::*;
