@@ -7,6 +7,7 @@
 
 mod bastion;
 mod boot;
+mod edge;
 mod identity;
 mod large;
 mod ledger;
@@ -41,6 +42,8 @@ enum What {
     Ledger,
     /// Throughput and connection set-up of the SSH bastion; beside OpenSSH's sshd as the jump host.
     Bastion,
+    /// Requests through the edge over TLS, handshakes, ten thousand routes; beside nginx and Caddy.
+    Edge,
 }
 
 /// Measure Hafen.
@@ -98,8 +101,16 @@ async fn run(args: Args) -> Result<bool> {
     };
     let host = Host::look(&context.scratch)?;
     host.print();
-    let all =
-        [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger, What::Bastion];
+    let all = [
+        What::Scale,
+        What::Requests,
+        What::Large,
+        What::Boot,
+        What::Identity,
+        What::Ledger,
+        What::Bastion,
+        What::Edge,
+    ];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -111,6 +122,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Identity => identity::measure(&context).await?,
             What::Ledger => ledger::measure(&context).await?,
             What::Bastion => bastion::measure(&context).await?,
+            What::Edge => edge::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;
