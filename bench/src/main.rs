@@ -8,6 +8,7 @@
 mod bastion;
 mod boot;
 mod git;
+mod edge;
 mod identity;
 mod large;
 mod ledger;
@@ -44,6 +45,8 @@ enum What {
     Bastion,
     /// Pushes and clones over HTTP; beside plain git with a folder of this disk.
     Git,
+    /// Requests through the edge over TLS, handshakes, ten thousand routes; beside nginx and Caddy.
+    Edge,
 }
 
 /// Measure Hafen.
@@ -103,6 +106,16 @@ async fn run(args: Args) -> Result<bool> {
     host.print();
     let all =
         [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger, What::Bastion, What::Git];
+    let all = [
+        What::Scale,
+        What::Requests,
+        What::Large,
+        What::Boot,
+        What::Identity,
+        What::Ledger,
+        What::Bastion,
+        What::Edge,
+    ];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
     for what in parts {
@@ -115,6 +128,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Ledger => ledger::measure(&context).await?,
             What::Bastion => bastion::measure(&context).await?,
             What::Git => git::measure(&context).await?,
+            What::Edge => edge::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

@@ -51,6 +51,11 @@ pub fn broken(what: &str) -> impl Fn(std::io::Error) -> Error {
 impl Platform {
     /// Starts the platform and waits for its first answer.
     pub async fn start(context: &Context, engine: &str) -> Result<Self> {
+        Self::start_with(context, engine, &[]).await
+    }
+
+    /// As `start`, with these arguments besides.
+    pub async fn start_with(context: &Context, engine: &str, arguments: &[&str]) -> Result<Self> {
         let home = tempfile::Builder::new()
             .prefix("home-")
             .tempdir_in(&context.scratch)
@@ -60,6 +65,7 @@ impl Platform {
         let mut serve = program(&context.hafen)
             .env("HAFEN_HOME", home.path())
             .args(["serve", "--engine", engine, "--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stdout(log.try_clone().map_err(broken("the log"))?)
             .stderr(log)
             .spawn()

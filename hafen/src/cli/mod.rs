@@ -4,6 +4,7 @@ mod access;
 mod ask;
 mod context;
 mod doctor;
+mod edge;
 mod events;
 mod identity;
 mod identity_verbs;
@@ -106,6 +107,12 @@ enum Command {
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
+    /// Hosts, and what they lead to.
+    #[command(subcommand)]
+    Route(edge::RouteCommand),
+    /// Certificates of hosts.
+    #[command(subcommand)]
+    Certificate(edge::CertificateCommand),
     /// What happened, in order.
     Events(events::EventsArgs),
     /// Who may do what, and which rule says so.
@@ -178,6 +185,8 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Hook(command) => repository::hook(&context, command).await.map(|()| 0),
         Command::Secret(command) => secret::run(&context, command).await,
         Command::Operation(command) => show::operation(&context, command).await,
+        Command::Route(command) => edge::route(&context, command).await.map(|()| 0),
+        Command::Certificate(command) => edge::certificate(&context, command).await.map(|()| 0),
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
         Command::Policy(command) => policy::run(&context, command).await.map(|()| 0),
         Command::Ledger(command) => ledger::run(&context, command).await,

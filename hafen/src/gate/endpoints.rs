@@ -230,6 +230,20 @@ const VAULT: &[Endpoint] = &[
     project("POST", "/api/v1/projects/{project}/secrets/{secret}/versions", "secret.write"),
     project("DELETE", "/api/v1/projects/{project}/secrets/{secret}/versions/{version}", "secret.delete"),
     project("POST", "/api/v1/projects/{project}/secrets/{secret}/read", "secret.read"),
+/// The edge.
+const EDGE: &[Endpoint] = &[
+    project("GET", "/api/v1/projects/{project}/routes", "route.read"),
+    project("GET", "/api/v1/projects/{project}/routes/{host}", "route.read"),
+    project("PUT", "/api/v1/projects/{project}/routes/{host}", "route.write"),
+    project("DELETE", "/api/v1/projects/{project}/routes/{host}", "route.write"),
+    project("GET", "/api/v1/projects/{project}/backends", "backend.read"),
+    project("GET", "/api/v1/projects/{project}/backends/{backend}", "backend.read"),
+    project("PUT", "/api/v1/projects/{project}/backends/{backend}", "backend.write"),
+    project("DELETE", "/api/v1/projects/{project}/backends/{backend}", "backend.write"),
+    project("GET", "/api/v1/projects/{project}/certificates", "certificate.read"),
+    project("GET", "/api/v1/projects/{project}/certificates/{host}", "certificate.read"),
+    project("POST", "/api/v1/projects/{project}/certificates/{host}", "certificate.renew"),
+    organisation("GET", "/api/v1/edge/authority", "account.self"),
 ];
 
 /// The platform itself.
@@ -244,5 +258,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, LEDGER, ACCESS, DELIVERY, VAULT, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, ACCESS, DELIVERY, VAULT, EDGE, PLATFORM].into_iter().flatten()
 }

@@ -1,0 +1,485 @@
+//! Backends and their endpoints: which takes the next request, and what is known of each.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::chance;
+use crate::upstream::Upstream;
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Of this host.
+    Address(SocketAddr),
+    /// A port of a machine, reached through its network.
+    Machine { project: String, machine: String, port: u16 },
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Machine { machine, port, .. } => write!(f, "{machine}:{port}"),
+        }
+    }
+}
+
+/// An endpoint as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointPlan {
+    pub id: String,
+    pub place: Place,
+    pub draining: bool,
+}
+
+/// How endpoints are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthPlan {
+    pub path: String,
+    pub interval: Duration,
+    pub healthy_after: u32,
+    pub unhealthy_after: u32,
+    pub timeout: Duration,
+}
+
+/// What is known of an endpoint, for who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSeen {
+    pub id: String,
+    pub healthy: bool,
+    pub ejected: bool,
+    pub in_flight: i64,
+    pub requests: u64,
+    pub reason: String,
+}
+
+/// Failures in a row after which an endpoint is left out for a while.
+const FAILURES: u32 = 5;
+/// For how long at first; the double each time, up to the last.
+const EJECTED: Duration = Duration::from_secs(5);
+const EJECTED_MOST: Duration = Duration::from_secs(60);
+/// Connections that wait for their next request, of one endpoint and worker.
+const IDLE_MOST: usize = 128;
+
+const UNKNOWN: u8 = 0;
+const HEALTHY: u8 = 1;
+const UNHEALTHY: u8 = 2;
+
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn moment() -> u64 {
+    u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+pub struct Endpoint {
+    pub id: String,
+    pub place: Place,
+    draining: AtomicBool,
+    health: AtomicU8,
+    /// Good (above 0) or bad (below) checks in a row.
+    row: AtomicI64,
+    failures: AtomicU32,
+    ejections: AtomicU32,
+    ejected_until: AtomicU64,
+    in_flight: AtomicI64,
+    requests: AtomicU64,
+    reason: Mutex<String>,
+    /// By worker: a connection is driven by the thread that opened it.
+    idle: Box<[Mutex<Vec<Upstream>>]>,
+    /// Connections that speak HTTP/2, for gRPC.
+    pub h2: Box<[Mutex<Option<h2::client::SendRequest<Bytes>>>]>,
+    /// Rings when it begins to drain.
+    pub drains: Notify,
+}
+
+/// A request under way at an endpoint; over when dropped.
+pub struct InFlight(pub Arc<Endpoint>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Endpoint {
+    fn new(plan: &EndpointPlan, workers: usize) -> Self {
+        Self {
+            id: plan.id.clone(),
+            place: plan.place.clone(),
+            draining: AtomicBool::new(plan.draining),
+            health: AtomicU8::new(UNKNOWN),
+            row: AtomicI64::new(0),
+            failures: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+            in_flight: AtomicI64::new(0),
+            requests: AtomicU64::new(0),
+            reason: Mutex::default(),
+            idle: (0..workers).map(|_| Mutex::default()).collect(),
+            h2: (0..workers).map(|_| Mutex::default()).collect(),
+            drains: Notify::new(),
+        }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    fn set_draining(&self, draining: bool) {
+        if self.draining.swap(draining, Ordering::SeqCst) != draining && draining {
+            self.idle_close();
+            self.drains.notify_waiters();
+        }
+    }
+
+    fn is_ejected(&self) -> bool {
+        let until = self.ejected_until.load(Ordering::Relaxed);
+        until != 0 && until > moment()
+    }
+
+    /// Begins a request, unless it drains by now: whoever waits for nothing to be under way must not overlook this one.
+    pub fn begin(self: &Arc<Self>) -> Option<InFlight> {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let begun = InFlight(Arc::clone(self));
+        if self.is_draining() {
+            return None;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Some(begun)
+    }
+
+    /// A request was answered.
+    pub fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+            self.ejections.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A request could not be answered.
+    pub fn failed(&self, why: &str) {
+        self.say(why);
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+            self.failures.store(0, Ordering::Relaxed);
+            let times = self.ejections.fetch_add(1, Ordering::Relaxed).min(8);
+            let time = EJECTED.saturating_mul(1 << times).min(EJECTED_MOST);
+            let until = moment() + u64::try_from(time.as_millis()).unwrap_or(0);
+            self.ejected_until.store(until, Ordering::Relaxed);
+            self.idle_close();
+        }
+    }
+
+    /// What a check found.
+    pub fn checked(&self, plan: &HealthPlan, outcome: Result<(), String>) {
+        let before = self.row.load(Ordering::Relaxed);
+        let row = match &outcome {
+            Ok(()) => before.max(0) + 1,
+            Err(_) => before.min(0) - 1,
+        };
+        self.row.store(row, Ordering::Relaxed);
+        match outcome {
+            Ok(()) if row >= i64::from(plan.healthy_after) => {
+                self.say("");
+                self.health.store(HEALTHY, Ordering::Relaxed);
+            }
+            Ok(()) => {}
+            Err(why) => {
+                self.say(&why);
+                let unknown = self.health.load(Ordering::Relaxed) == UNKNOWN;
+                if unknown || -row >= i64::from(plan.unhealthy_after) {
+                    self.health.store(UNHEALTHY, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn say(&self, why: &str) {
+        let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        why.clone_into(&mut reason);
+    }
+
+    /// A connection that waits for a request, the one used last first.
+    pub fn idle_take(&self, worker: usize, longest: Duration) -> Option<Upstream> {
+        let pool = self.idle.get(worker)?;
+        loop {
+            let mut upstream = pool.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if upstream.since.elapsed() < longest && !upstream.is_stale() {
+                return Some(upstream);
+            }
+        }
+    }
+
+    pub fn idle_put(&self, worker: usize, mut upstream: Upstream) {
+        if self.is_draining() || self.is_ejected() {
+            return;
+        }
+        if let Some(pool) = self.idle.get(worker) {
+            upstream.since = Instant::now();
+            let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
+            if pool.len() < IDLE_MOST {
+                pool.push(upstream);
+            }
+        }
+        // It began to drain in between: nothing may be left.
+        if self.is_draining() {
+            self.idle_close();
+        }
+    }
+
+    fn idle_close(&self) {
+        for pool in &*self.idle {
+            let gone = std::mem::take(&mut *pool.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(gone);
+        }
+        for slot in &*self.h2 {
+            drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+
+    /// Closes connections that waited for longer.
+    pub fn idle_sweep(&self, longest: Duration) {
+        for pool in &*self.idle {
+            let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
+            pool.retain(|upstream| upstream.since.elapsed() < longest);
+            if pool.is_empty() {
+                pool.shrink_to_fit();
+            }
+        }
+    }
+}
+
+/// What answers under a name.
+pub struct Backend {
+    pub project: String,
+    pub name: String,
+    workers: usize,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    health: ArcSwap<Option<HealthPlan>>,
+    /// Removed while requests were under way.
+    leaving: Mutex<Vec<Arc<Endpoint>>>,
+}
+
+impl Backend {
+    pub fn new(project: &str, name: &str, workers: usize) -> Self {
+        Self {
+            project: project.into(),
+            name: name.into(),
+            workers,
+            endpoints: ArcSwap::default(),
+            health: ArcSwap::default(),
+            leaving: Mutex::default(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.load().is_empty()
+    }
+
+    pub fn health(&self) -> Option<HealthPlan> {
+        HealthPlan::clone_of(&self.health.load())
+    }
+
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.endpoints.load().to_vec()
+    }
+
+    /// Sets what answers from now on. An endpoint of the same id at the same place goes on with what is known of it; one that is
+    /// no longer named gets no new requests, and keeps those it has.
+    pub fn set(&self, plans: &[EndpointPlan], health: Option<HealthPlan>) {
+        let known = self.endpoints.load();
+        let next: Vec<Arc<Endpoint>> = plans
+            .iter()
+            .map(|plan| {
+                let same = known.iter().find(|old| old.id == plan.id && old.place == plan.place);
+                match same {
+                    Some(old) => {
+                        old.set_draining(plan.draining);
+                        Arc::clone(old)
+                    }
+                    None => Arc::new(Endpoint::new(plan, self.workers)),
+                }
+            })
+            .collect();
+        let gone: Vec<_> =
+            known.iter().filter(|old| !next.iter().any(|new| Arc::ptr_eq(old, new))).cloned().collect();
+        self.health.store(Arc::new(health));
+        self.endpoints.store(Arc::new(next));
+        for endpoint in &gone {
+            endpoint.set_draining(true);
+        }
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|endpoint| endpoint.in_flight.load(Ordering::SeqCst) > 0);
+        leaving.extend(gone.into_iter().filter(|endpoint| endpoint.in_flight.load(Ordering::SeqCst) > 0));
+    }
+
+    /// What is known of each endpoint.
+    pub fn seen(&self) -> Vec<EndpointSeen> {
+        let checked = self.health.load().is_some();
+        let see = |endpoint: &Arc<Endpoint>| EndpointSeen {
+            id: endpoint.id.clone(),
+            healthy: !checked || endpoint.health.load(Ordering::Relaxed) == HEALTHY,
+            ejected: endpoint.is_ejected(),
+            in_flight: endpoint.in_flight.load(Ordering::SeqCst),
+            requests: endpoint.requests.load(Ordering::Relaxed),
+            reason: endpoint.reason.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        self.endpoints.load().iter().map(see).collect()
+    }
+
+    /// The endpoint for the next request, begun there: the one with less to do of two by chance, among those that are best off. `not` were
+    /// tried already.
+    pub fn choose(&self, not: &[Arc<Endpoint>]) -> Option<InFlight> {
+        let endpoints = self.endpoints.load();
+        if let ([only], true) = (endpoints.as_slice(), not.is_empty()) {
+            return if self.usable(only, WORST) { only.begin() } else { None };
+        }
+        // Those that are healthy; else those of which nothing is known yet; else those that were left out by mere experience.
+        for level in 0..=WORST {
+            let fit: Vec<&Arc<Endpoint>> = endpoints
+                .iter()
+                .filter(|endpoint| {
+                    self.usable(endpoint, level) && !not.iter().any(|other| Arc::ptr_eq(other, endpoint))
+                })
+                .collect();
+            let count = u32::try_from(fit.len()).unwrap_or(0);
+            let pick = |at: Option<u32>| at.and_then(|at| fit.get(at as usize)).copied();
+            let (Some(one), Some(other)) = (pick(chance::below(count)), pick(chance::below(count))) else {
+                continue;
+            };
+            let busy = |endpoint: &Arc<Endpoint>| endpoint.in_flight.load(Ordering::Relaxed);
+            let better = if busy(other) < busy(one) { other } else { one };
+            if let Some(begun) = better.begin() {
+                return Some(begun);
+            }
+            // It began to drain just now.
+            if let Some(begun) = fit.iter().find_map(|endpoint| endpoint.begin()) {
+                return Some(begun);
+            }
+        }
+        None
+    }
+
+    fn usable(&self, endpoint: &Endpoint, level: u8) -> bool {
+        if endpoint.is_draining() {
+            return false;
+        }
+        let health = match (self.health.load().is_some(), endpoint.health.load(Ordering::Relaxed)) {
+            (false, _) => HEALTHY,
+            (true, health) => health,
+        };
+        match level {
+            0 => health == HEALTHY && !endpoint.is_ejected(),
+            1 => health != UNHEALTHY && !endpoint.is_ejected(),
+            _ => health != UNHEALTHY,
+        }
+    }
+}
+
+const WORST: u8 = 2;
+
+impl HealthPlan {
+    fn clone_of(plan: &Arc<Option<Self>>) -> Option<Self> {
+        Option::clone(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(id: &str, port: u16, draining: bool) -> EndpointPlan {
+        EndpointPlan {
+            id: id.into(),
+            place: Place::Address(SocketAddr::from(([127, 0, 0, 1], port))),
+            draining,
+        }
+    }
+
+    fn health() -> HealthPlan {
+        HealthPlan {
+            path: "/".into(),
+            interval: Duration::from_secs(1),
+            healthy_after: 2,
+            unhealthy_after: 2,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn chosen(backend: &Backend) -> Option<String> {
+        backend.choose(&[]).map(|begun| begun.0.id.clone())
+    }
+
+    #[test]
+    fn draining_takes_nothing_new_and_keeps_what_it_has() {
+        let backend = Backend::new("p", "b", 1);
+        assert!(chosen(&backend).is_none());
+        backend.set(&[plan("a", 1, false)], None);
+        let begun = backend.choose(&[]).unwrap();
+        backend.set(&[plan("a", 1, true), plan("b", 2, false)], None);
+        for _ in 0..20 {
+            assert_eq!(chosen(&backend).as_deref(), Some("b"));
+        }
+        assert_eq!(backend.seen()[0].in_flight, 1);
+        drop(begun);
+        assert_eq!(backend.seen()[0].in_flight, 0);
+        // The same id elsewhere is another endpoint.
+        backend.set(&[plan("b", 3, false)], None);
+        assert_eq!(backend.seen()[0].requests, 0);
+    }
+
+    #[test]
+    fn the_checked_and_healthy_come_first() {
+        let backend = Backend::new("p", "b", 1);
+        backend.set(&[plan("a", 1, false), plan("b", 2, false)], Some(health()));
+        assert!(chosen(&backend).is_some(), "nothing is known yet");
+        let [a, b] = backend.endpoints().try_into().ok().unwrap();
+        a.checked(&health(), Ok(()));
+        assert!(!backend.seen()[0].healthy, "twice in a row");
+        a.checked(&health(), Ok(()));
+        b.checked(&health(), Err("refused".into()));
+        for _ in 0..20 {
+            assert_eq!(chosen(&backend).as_deref(), Some("a"));
+        }
+        assert_eq!(backend.seen()[1].reason, "refused");
+        a.checked(&health(), Err("x".into()));
+        assert_eq!(chosen(&backend).as_deref(), Some("a"), "once is not enough");
+        a.checked(&health(), Err("x".into()));
+        assert_eq!(chosen(&backend), None);
+    }
+
+    #[test]
+    fn who_fails_in_a_row_is_left_out_while_there_are_others() {
+        let backend = Backend::new("p", "b", 1);
+        backend.set(&[plan("a", 1, false), plan("b", 2, false)], None);
+        let [a, b] = backend.endpoints().try_into().ok().unwrap();
+        for _ in 0..FAILURES {
+            a.failed("refused");
+        }
+        for _ in 0..20 {
+            assert_eq!(chosen(&backend).as_deref(), Some("b"));
+        }
+        assert!(backend.seen()[0].ejected);
+        for _ in 0..FAILURES {
+            b.failed("refused");
+        }
+        assert!(chosen(&backend).is_some(), "all of them: better to try than to refuse");
+    }
+
+    #[test]
+    fn who_has_less_to_do_gets_more() {
+        let backend = Backend::new("p", "b", 1);
+        backend.set(&[plan("a", 1, false), plan("b", 2, false)], None);
+        let [a, _] = backend.endpoints().try_into().ok().unwrap();
+        let _busy: Vec<InFlight> = (0..50).map(|_| a.begin().unwrap()).collect();
+        let to_b = (0..200).filter(|_| chosen(&backend).as_deref() == Some("b")).count();
+        assert!(to_b > 120, "{to_b}");
+        let not = [a];
+        assert_eq!(backend.choose(&not).unwrap().0.id, "b");
+    }
+}

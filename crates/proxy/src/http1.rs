@@ -1,0 +1,418 @@
+//! Clients that speak HTTP/1.1.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::select;
+
+use crate::answer::{self, Answer, Length, field};
+use crate::backend::InFlight;
+use crate::exchange::{self, Outcome, Sink, Source};
+use crate::head::{self, Peer, Reject};
+use crate::pages::Page;
+use crate::proxy::{Proxy, Said};
+use crate::upstream::Upstream;
+use crate::wire::{Body, Broken, Input, Output, Stream};
+
+/// After a refusal what the client still sends is read for so long, and so much of it, so that it reads the refusal.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_MOST: usize = 1 << 20;
+
+/// Serves a connection to its end.
+pub async fn serve<S: Stream>(proxy: Arc<Proxy>, peer: Peer, stream: S) {
+    let (read, write) = tokio::io::split(stream);
+    let mut connection = Connection {
+        input: Input::new(read, BytesMut::new()),
+        output: Output::new(write),
+        spare: BytesMut::new(),
+    };
+    while connection.request(&proxy, &peer).await {}
+}
+
+struct Connection<S> {
+    input: Input<ReadHalf<S>>,
+    output: Output<WriteHalf<S>>,
+    spare: BytesMut,
+}
+
+enum Began {
+    /// A head of so many bytes is whole.
+    Head(usize),
+    Refused(Reject),
+    Ended,
+}
+
+impl<S: Stream> Connection<S> {
+    /// One request; whether there may be another.
+    async fn request(&mut self, proxy: &Proxy, peer: &Peer) -> bool {
+        let size = match self.head(proxy).await {
+            Began::Head(size) => size,
+            Began::Refused(reject) => {
+                self.refuse(proxy, peer, reject).await;
+                return false;
+            }
+            Began::Ended => return false,
+        };
+        let id = proxy.request_id();
+        let raw = self.input.buffer.get(..size).unwrap_or_default();
+        let forward = exchange::buffer(&mut self.spare);
+        let parsed = head::parse(raw, proxy.limits().fields, peer, &id, forward);
+        self.input.buffer.advance(size);
+        let mut head = match parsed {
+            Ok(head) => head,
+            Err(reject) => {
+                self.refuse(proxy, peer, reject).await;
+                return false;
+            }
+        };
+        let mut source = Client {
+            body: head.framing.body(),
+            input: &mut self.input,
+            there: 0,
+            limit: proxy.limits().body_idle,
+        };
+        let mut sink = Answers {
+            output: &mut self.output,
+            proxy,
+            id: &id,
+            http10: head.http10,
+            keep_alive: head.keep_alive && !proxy.is_stopping(),
+            unread: head.framing.has_body(),
+            chunked: false,
+            begun: false,
+            clean: false,
+        };
+        let outcome = proxy.serve(peer, "h1", &id, &head, &mut source, &mut sink).await;
+        let (over, keep, clean) = (source.body.is_over(), sink.keep_alive, sink.clean);
+        self.spare = std::mem::take(&mut head.forward);
+        if let Some((upstream, begun)) = outcome.switched {
+            self.tunnel(proxy, upstream, begun).await;
+            return false;
+        }
+        if keep && over && outcome.whole {
+            return true;
+        }
+        if clean {
+            self.linger(proxy).await;
+        }
+        false
+    }
+
+    /// Reads until a head is whole.
+    async fn head(&mut self, proxy: &Proxy) -> Began {
+        let limits = proxy.limits();
+        let (mut searched, mut began) = (0, None);
+        loop {
+            // Empty lines before a request are read over (RFC 9112, section 2.2), a few of them.
+            if searched == 0 && self.input.buffer.starts_with(b"\r\n") {
+                self.input.buffer.advance(2);
+                continue;
+            }
+            if let Some(size) = head::end(&self.input.buffer, searched) {
+                if size > limits.head {
+                    return Began::Refused(Reject {
+                        status: 431,
+                        why: "the head of the request is too large",
+                    });
+                }
+                return Began::Head(size);
+            }
+            // It would wait for an end that does not come.
+            if head::has_bare_end(&self.input.buffer) {
+                return Began::Refused(Reject { status: 400, why: "a line of the head ends with LF alone" });
+            }
+            searched = self.input.buffer.len();
+            if searched > limits.head {
+                return Began::Refused(Reject { status: 431, why: "the head of the request is too large" });
+            }
+            let limit = if searched == 0 {
+                if proxy.is_stopping() {
+                    return Began::Ended;
+                }
+                limits.idle
+            } else {
+                // The whole head in its time, not each byte of it.
+                let began = *began.get_or_insert_with(Instant::now);
+                limits.head_time.saturating_sub(began.elapsed())
+            };
+            match self.input.fill(limit).await {
+                Ok(0) => return Began::Ended,
+                Ok(_) => {}
+                Err(Broken::Slow) if searched > 0 => {
+                    return Began::Refused(Reject { status: 408, why: "the request came too slowly" });
+                }
+                Err(_) => return Began::Ended,
+            }
+        }
+    }
+
+    /// Answers what is no request; the connection ends, as nobody knows where the next would begin.
+    async fn refuse(&mut self, proxy: &Proxy, peer: &Peer, reject: Reject) {
+        let id = proxy.request_id();
+        let page = Page::error(reject.status, reject.why, proxy.clock()).for_request(&id);
+        let mut sink = Answers {
+            output: &mut self.output,
+            proxy,
+            id: &id,
+            http10: false,
+            keep_alive: false,
+            unread: false,
+            chunked: false,
+            begun: false,
+            clean: false,
+        };
+        let sent = sink.page(&page).await.is_ok();
+        let outcome = Outcome {
+            status: reject.status,
+            sent: page.size(),
+            endpoint: None,
+            whole: false,
+            switched: None,
+        };
+        let said = Said { method: "", host: "", path: "", project: "" };
+        proxy.log(peer, "h1", &id, &said, Instant::now(), &outcome);
+        if sent {
+            self.linger(proxy).await;
+        }
+    }
+
+    async fn linger(&mut self, proxy: &Proxy) {
+        self.output.close(proxy.limits().write.min(LINGER)).await;
+        let began = Instant::now();
+        let mut read = self.input.buffer.len();
+        while read < LINGER_MOST {
+            self.input.buffer.clear();
+            let left = LINGER.saturating_sub(began.elapsed());
+            match self.input.fill(left).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => read += count,
+            }
+        }
+    }
+
+    /// Carries bytes both ways until one side ends it, nothing came for long, or its endpoint drained for long enough.
+    async fn tunnel(&mut self, proxy: &Proxy, mut upstream: Upstream, begun: InFlight) {
+        let limits = proxy.limits();
+        let endpoint = &begun.0;
+        let drained = async {
+            let rings = endpoint.drains.notified();
+            tokio::pin!(rings);
+            rings.as_mut().enable();
+            if !endpoint.is_draining() {
+                rings.await;
+            }
+            tokio::time::sleep(limits.drain).await;
+        };
+        let out = pump(&mut self.input, &mut upstream.output, limits.answer_idle, limits.write);
+        let back = pump(&mut upstream.input, &mut self.output, limits.answer_idle, limits.write);
+        tokio::pin!(out, back);
+        let first = select! {
+            ended = &mut out => ended.is_ok().then_some(true),
+            ended = &mut back => ended.is_ok().then_some(false),
+            () = drained => None,
+        };
+        // One side has said all it had to say: the other may end what it was about to.
+        let _late = match first {
+            Some(true) => tokio::time::timeout(LINGER, back).await.is_ok(),
+            Some(false) => tokio::time::timeout(LINGER, out).await.is_ok(),
+            None => false,
+        };
+    }
+}
+
+async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    input: &mut Input<R>,
+    output: &mut Output<W>,
+    idle: Duration,
+    limit: Duration,
+) -> Result<(), Broken> {
+    output.flush(limit).await?;
+    loop {
+        if !input.buffer.is_empty() {
+            output.straight(&input.buffer, limit).await?;
+            output.flush(limit).await?;
+            input.buffer.clear();
+        }
+        if input.fill(idle).await? == 0 {
+            output.close(limit).await;
+            return Ok(());
+        }
+    }
+}
+
+/// The client's body.
+struct Client<'a, R> {
+    body: Body,
+    input: &'a mut Input<R>,
+    there: usize,
+    limit: Duration,
+}
+
+impl<R: AsyncRead + Unpin + Send> Source for Client<'_, R> {
+    async fn fill(&mut self) -> Result<bool, Broken> {
+        match self.body.next(self.input, self.limit).await? {
+            Some(count) => {
+                self.there = count;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.input.buffer.get(..self.there).unwrap_or_default()
+    }
+
+    fn consume(&mut self) {
+        self.body.took(self.input, self.there);
+        self.there = 0;
+    }
+
+    async fn gone(&mut self) {
+        // What is there is the next request; as long as it waits, nothing is read after it.
+        if self.input.buffer.is_empty()
+            && let Ok(1..) = self.input.fill(Duration::from_secs(24 * 3600)).await
+        {
+            pending::<()>().await;
+        }
+        if !self.input.buffer.is_empty() {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// Answers over HTTP/1.1.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+struct Answers<'a, W> {
+    output: &'a mut Output<W>,
+    proxy: &'a Proxy,
+    id: &'a str,
+    http10: bool,
+    keep_alive: bool,
+    /// The request has a body, which nobody reads when the answer is ours.
+    unread: bool,
+    chunked: bool,
+    begun: bool,
+    /// An answer of ours was written whole.
+    clean: bool,
+}
+
+impl<W: AsyncWrite + Unpin> Answers<'_, W> {
+    fn status(&mut self, status: u16) {
+        let out = &mut self.output.buffer;
+        out.reserve(512);
+        let text = match status {
+            200 => "HTTP/1.1 200 OK\r\n".into(),
+            status => std::borrow::Cow::from(format!("HTTP/1.1 {status} {}\r\n", answer::reason(status))),
+        };
+        out.extend_from_slice(text.as_bytes());
+        self.begun = true;
+    }
+
+    fn connection(&mut self) {
+        let out = &mut self.output.buffer;
+        match (self.keep_alive, self.http10) {
+            (false, _) => field(out, b"connection", b"close"),
+            (true, true) => field(out, b"connection", b"keep-alive"),
+            (true, false) => {}
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send> Sink for Answers<'_, W> {
+    fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    async fn proceed(&mut self) -> Result<(), Broken> {
+        self.output.buffer.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.flush().await
+    }
+
+    fn head(&mut self, answer: &Answer<'_>, end: bool) -> Result<(), Broken> {
+        self.status(answer.status);
+        for (name, value) in answer.onward() {
+            field(&mut self.output.buffer, name.as_bytes(), value);
+        }
+        if !answer.has_date && answer.status >= 200 {
+            let date = answer::date(self.proxy.clock());
+            field(&mut self.output.buffer, b"date", date.as_bytes());
+        }
+        if answer.hsts > 0 {
+            let value = format!("max-age={}", answer.hsts);
+            field(&mut self.output.buffer, b"strict-transport-security", value.as_bytes());
+        }
+        if answer.status == 101 {
+            field(&mut self.output.buffer, b"connection", b"upgrade");
+            field(&mut self.output.buffer, b"upgrade", b"websocket");
+        } else {
+            match answer.length {
+                Length::Known(length) => {
+                    field(&mut self.output.buffer, b"content-length", length.to_string().as_bytes());
+                }
+                Length::Unknown if end => {}
+                Length::Unknown if self.http10 => self.keep_alive = false,
+                Length::Unknown => {
+                    self.chunked = true;
+                    field(&mut self.output.buffer, b"transfer-encoding", b"chunked");
+                }
+                Length::None => {}
+            }
+            self.connection();
+        }
+        self.output.buffer.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    async fn data(&mut self, bytes: &[u8], _end: bool) -> Result<(), Broken> {
+        let limit = self.proxy.limits().write;
+        if !self.chunked {
+            return self.output.write(bytes, limit).await;
+        }
+        let size = format!("{:x}\r\n", bytes.len());
+        self.output.write(size.as_bytes(), limit).await?;
+        self.output.write(bytes, limit).await?;
+        self.output.write(b"\r\n", limit).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        self.output.flush(self.proxy.limits().write).await
+    }
+
+    async fn finish(&mut self) -> Result<(), Broken> {
+        if self.chunked {
+            self.output.buffer.extend_from_slice(b"0\r\n\r\n");
+        }
+        Ok(())
+    }
+
+    async fn gone(&mut self) {
+        pending::<()>().await;
+    }
+
+    async fn page(&mut self, page: &Page) -> Result<(), Broken> {
+        let page = page.clone().for_request(self.id);
+        // Something of an answer that came to nothing may lie there.
+        self.output.buffer.clear();
+        self.keep_alive &=
+            !self.unread && (page.status < 400 || matches!(page.status, 404 | 429 | 502..=504));
+        self.status(page.status);
+        let out = &mut self.output.buffer;
+        for (name, value) in &page.fields {
+            field(out, name.as_bytes(), value.as_bytes());
+        }
+        field(out, b"date", page.date.as_bytes());
+        field(out, b"content-length", page.body.len().to_string().as_bytes());
+        self.connection();
+        let out = &mut self.output.buffer;
+        out.extend_from_slice(b"\r\n");
+        if !page.head_only {
+            out.extend_from_slice(&page.body);
+        }
+        self.clean = true;
+        self.flush().await
+    }
+}

@@ -1,0 +1,103 @@
+//! When a certificate is asked for: pure.
+
+use std::time::Duration;
+
+use hafen_base::Timestamp;
+
+use super::store::CertificateRow;
+use crate::model::Issuer;
+
+/// What is to be done about a host's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Nothing,
+    Issue,
+    /// Ask when it shall be renewed.
+    Look,
+    Wait(Duration),
+}
+
+/// Windows of renewal are asked for soon after a certificate came, and then as often as the authority says, within these.
+pub const FIRST_LOOK: Duration = Duration::from_secs(60);
+pub const LOOK_LEAST: Duration = Duration::from_secs(60);
+pub const LOOK_MOST: Duration = Duration::from_secs(24 * 3600);
+/// Rows are looked at again at least so often, whatever they say.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+pub fn decide(row: &CertificateRow, wanted: Issuer, now: Timestamp) -> Step {
+    let other = row.issuer != wanted.as_str() && row.attempts == 0;
+    if row.next_try <= now || other {
+        return Step::Issue;
+    }
+    let looks = row.state == "ready" && wanted == Issuer::Acme && row.look_at > Timestamp::default();
+    if looks && row.look_at <= now {
+        return Step::Look;
+    }
+    let due = if looks { row.next_try.min(row.look_at) } else { row.next_try };
+    Step::Wait(due.since(now).min(LONGEST))
+}
+
+/// When it is renewed, unless the authority says otherwise: after two thirds of its life, a little sooner or later by chance, so that
+/// those that came together do not go together.
+pub fn renewal(from: Timestamp, until: Timestamp, chance: u16) -> Timestamp {
+    let life = until.since(from);
+    within(from.plus(life * 62 / 100), from.plus(life * 70 / 100), chance)
+}
+
+/// A moment between two, by chance.
+pub fn within(start: Timestamp, end: Timestamp, chance: u16) -> Timestamp {
+    start.plus(end.since(start) * u32::from(chance) / u32::from(u16::MAX))
+}
+
+/// How long to wait after so many tries that failed: authorities count failures.
+pub fn retry(attempts: i64) -> Duration {
+    let doubled = u32::try_from(attempts.clamp(1, 12) - 1).unwrap_or(0);
+    (Duration::from_secs(10) * 2_u32.pow(doubled)).min(Duration::from_secs(6 * 3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(issuer: &str, state: &str, next_try: i64, look_at: i64, attempts: i64) -> CertificateRow {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        CertificateRow {
+            issuer: issuer.into(),
+            state: state.into(),
+            next_try: at(next_try),
+            look_at: at(look_at),
+            attempts,
+            ..CertificateRow::default()
+        }
+    }
+
+    #[test]
+    fn decisions() {
+        let now = Timestamp::from_micros(1000 * 1_000_000);
+        let wait = |seconds| Step::Wait(Duration::from_secs(seconds));
+        for (row, wanted, step) in [
+            (row("internal", "pending", 1000, 0, 0), Issuer::Internal, Step::Issue),
+            (row("acme", "ready", 1500, 0, 0), Issuer::Acme, wait(500)),
+            (row("acme", "ready", 999_999, 0, 0), Issuer::Acme, wait(3600)),
+            (row("acme", "ready", 1500, 1000, 0), Issuer::Acme, Step::Look),
+            (row("acme", "ready", 1500, 1100, 0), Issuer::Acme, wait(100)),
+            (row("acme", "failed", 1500, 1000, 2), Issuer::Acme, wait(500)),
+            (row("acme", "failed", 1000, 0, 2), Issuer::Acme, Step::Issue),
+            // An authority was configured since, or is no more.
+            (row("internal", "ready", 9000, 0, 0), Issuer::Acme, Step::Issue),
+            (row("internal", "failed", 1010, 0, 1), Issuer::Acme, wait(10)),
+        ] {
+            assert_eq!(decide(&row, wanted, now), step, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn renewals_spread() {
+        let at = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
+        let (first, last) = (renewal(at(0), at(90), 0), renewal(at(0), at(90), u16::MAX));
+        assert!(first >= at(55) && first < at(56) && last <= at(63) && last > at(62), "{first} {last}");
+        assert_eq!(within(at(5), at(4), 77), at(5));
+        let waits: Vec<u64> = [1, 2, 3, 50].into_iter().map(|n| retry(n).as_secs()).collect();
+        assert_eq!(waits, [10, 20, 40, 20_480]);
+    }
+}

@@ -1,0 +1,228 @@
+//! Certificates from an authority: Debian's pebble, which refuses a part of what it is asked at random.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hafen_db::testing;
+use hafen_edge::AcmeConfig;
+use serde_json::{Value, json};
+
+use crate::support::{Options, Service};
+
+/// An authority, and the names that it resolves; both end with this value.
+struct Pebble {
+    children: Vec<Child>,
+    folder: tempfile::TempDir,
+    directory: String,
+    names: u16,
+    http: u16,
+    https: u16,
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _gone = child.kill();
+            let _ended = child.wait();
+        }
+    }
+}
+
+/// Free just now; taken a moment later by who is told it.
+fn free() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn answers(port: u16) -> bool {
+    std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok()
+}
+
+impl Pebble {
+    async fn start(refuses: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [api, manage, dns, names, http, https] = std::array::from_fn(|_| free());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        std::fs::write(folder.path().join("cert.pem"), certificate).unwrap();
+        std::fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        let config = json!({ "pebble": {
+            "listenAddress": format!("127.0.0.1:{api}"), "managementListenAddress": format!("127.0.0.1:{manage}"),
+            "certificate": folder.path().join("cert.pem"), "privateKey": folder.path().join("key.pem"),
+            "httpPort": http, "tlsPort": https, "ocspResponderURL": "", "externalAccountBindingRequired": false,
+        } });
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let log =
+            || std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        let mut children = Vec::new();
+        let dns_at = format!("127.0.0.1:{dns}");
+        let mut resolver = Command::new("pebble-challtestsrv");
+        resolver
+            .args([
+                "-defaultIPv4",
+                "127.0.0.1",
+                "-defaultIPv6",
+                "",
+                "-dns01",
+                &dns_at,
+                "-http01",
+                "",
+                "-https01",
+                "",
+            ])
+            .args(["-tlsalpn01", "", "-management", &format!("127.0.0.1:{names}")]);
+        let mut authority = Command::new("pebble");
+        authority
+            .args(["-strict", "-dnsserver", &dns_at, "-config"])
+            .arg(folder.path().join("config.json"))
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .env("PEBBLE_WFE_NONCEREJECT", refuses.to_string());
+        for command in [&mut resolver, &mut authority] {
+            let child = command.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn();
+            children.push(child.expect("apt-get install pebble"));
+        }
+        let began = Instant::now();
+        while ![api, names].into_iter().all(answers) {
+            let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+            assert!(began.elapsed() < Duration::from_secs(20), "{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { children, folder, directory: format!("https://127.0.0.1:{api}/dir"), names, http, https }
+    }
+
+    fn config(&self) -> AcmeConfig {
+        AcmeConfig {
+            directory: self.directory.clone(),
+            contact: Some("admin@example.org".into()),
+            roots: Some(self.folder.path().join("cert.pem")),
+            dns_hook: None,
+            tls_alpn: false,
+        }
+    }
+
+    async fn service(&self, db: &testing::TestDb, acme: AcmeConfig) -> Service {
+        let options = Options { acme: Some(acme), ..Options::new(&db.location) };
+        options.open_at([self.http, self.https]).await
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+}
+
+/// The subject's names and the issuer of what is shown for a host.
+async fn shown(service: &Service, host: &str) -> String {
+    let line = format!(
+        "openssl s_client -connect {} -servername {host} </dev/null 2>/dev/null | openssl x509 -noout -issuer -ext subjectAltName",
+        service.https
+    );
+    let output = tokio::process::Command::new("sh").args(["-c", &line]).output().await.unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn by_http_through_refusals() {
+    let pebble = Pebble::start(30).await;
+    for (name, db) in testing::both() {
+        let service = pebble.service(&db, pebble.config()).await;
+        for host in ["shop.example.org", "www.example.org"] {
+            service.route(host).await;
+        }
+        for host in ["shop.example.org", "www.example.org"] {
+            let ready = service.ready(host, 120).await;
+            assert_eq!(ready["issuer"], "acme", "{name}: {}", pebble.log());
+            let said = shown(&service, host).await;
+            assert!(said.contains("Pebble") && said.contains(&format!("DNS:{host}")), "{name}: {said}");
+        }
+        // Names of the inside never get there.
+        service.route("shop.localhost").await;
+        assert_eq!(service.ready("shop.localhost", 20).await["issuer"], "internal", "{name}");
+        // Renewed, by the same account; the old one is shown meanwhile.
+        let before = service.certificate("shop.example.org").await;
+        let (status, _) = service.call("POST", "hello/certificates/shop.example.org", json!({})).await;
+        assert_eq!(status, 202, "{name}");
+        let began = Instant::now();
+        while service.certificate("shop.example.org").await["fingerprint"] == before["fingerprint"] {
+            assert!(began.elapsed() < Duration::from_secs(120), "{name}: {}", pebble.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        drop(service);
+        // The ports are free again when the listeners are gone.
+        let began = Instant::now();
+        while answers(pebble.http) {
+            assert!(began.elapsed() < Duration::from_secs(10), "{name}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn by_tls() {
+    let pebble = Pebble::start(0).await;
+    let db = testing::sqlite();
+    let acme = AcmeConfig { tls_alpn: true, ..pebble.config() };
+    let service = pebble.service(&db, acme).await;
+    service.route("shop.example.org").await;
+    let ready = service.ready("shop.example.org", 60).await;
+    assert_eq!(ready["issuer"], "acme", "{}", pebble.log());
+    assert!(shown(&service, "shop.example.org").await.contains("Pebble"));
+    assert!(pebble.log().contains("tls-alpn-01"), "{}", pebble.log());
+}
+
+fn hook(folder: &Path, names: u16) -> PathBuf {
+    let path = folder.join("hook");
+    let script = format!(
+        "#!/bin/sh\nset -e\ncase $1 in\n\
+         add) curl -sSf --data \"{{\\\"host\\\":\\\"$2.\\\",\\\"value\\\":\\\"$3\\\"}}\" http://127.0.0.1:{names}/set-txt ;;\n\
+         remove) curl -sSf --data \"{{\\\"host\\\":\\\"$2.\\\"}}\" http://127.0.0.1:{names}/clear-txt ;;\nesac\n\
+         echo \"$1 $2\" >>{}\n",
+        folder.join("hooked").display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn by_dns_with_stars() {
+    let pebble = Pebble::start(0).await;
+    let db = testing::sqlite();
+    let dns_hook = Some(hook(pebble.folder.path(), pebble.names));
+    let service = pebble.service(&db, AcmeConfig { dns_hook, ..pebble.config() }).await;
+    service.route("%2A.preview.example.org").await;
+    let ready = service.ready("%2A.preview.example.org", 60).await;
+    assert_eq!(ready["issuer"], "acme", "{}", pebble.log());
+    let said = shown(&service, "branch.preview.example.org").await;
+    assert!(said.contains("Pebble") && said.contains("DNS:*.preview.example.org"), "{said}");
+    let hooked = std::fs::read_to_string(pebble.folder.path().join("hooked")).unwrap();
+    assert_eq!(
+        hooked,
+        "add _acme-challenge.preview.example.org\nremove _acme-challenge.preview.example.org\n"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_told_and_tried_again() {
+    let pebble = Pebble::start(0).await;
+    let db = testing::sqlite();
+    let service = pebble.service(&db, pebble.config()).await;
+    // Without a program for DNS there are no stars.
+    service.route("%2A.preview.example.org").await;
+    let began = Instant::now();
+    let failed = loop {
+        let now = service.certificate("%2A.preview.example.org").await;
+        if now["state"] == "failed" {
+            break now;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{now}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(failed["reason"].as_str().unwrap().contains("--acme-dns-hook"), "{failed}");
+    assert!(failed["next_try"].is_string() && failed["fingerprint"] == Value::Null, "{failed}");
+    assert!(!service.events("certificate.failed").await.is_empty());
+}

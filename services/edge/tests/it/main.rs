@@ -1,0 +1,8 @@
+//! The service through its router, its store on both databases, and its certificates from a real authority.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+mod acme;
+mod api;
+mod logs;
+mod shared;
+mod support;
