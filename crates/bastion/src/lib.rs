@@ -12,12 +12,9 @@
 //! dialled is not known here: a [`Gate`] says so. The name that the client asks for is given to the gate as it stands; it
 //! is never resolved here, so that a name that resolves to something else reaches nothing.
 //!
-//! `command` is the way back: the platform as a client of a machine's SSH server.
-//!
 //! Must not know: services, HTTP, machines.
 
 pub mod certificate;
-pub mod command;
 mod connection;
 mod gate;
 mod relay;

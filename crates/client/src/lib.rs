@@ -5,6 +5,7 @@
 //! another process without a change of code.
 
 mod access;
+mod duplex;
 mod identity;
 mod ledger;
 mod machines;
@@ -24,6 +25,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use duplex::Duplex;
 pub use stream::ByteStream;
 pub use transport::{Body as TransportBody, HttpTransport, RouterTransport, SocketTransport, Transport};
 
