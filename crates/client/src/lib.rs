@@ -5,12 +5,15 @@
 //! another process without a change of code.
 
 mod access;
+mod apps;
 mod duplex;
 mod identity;
 mod ledger;
 mod machines;
 pub mod oauth;
 mod policy;
+mod secret;
+mod secrets;
 mod stacks;
 mod stream;
 mod transport;
@@ -26,6 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use duplex::Duplex;
+pub use secret::Secret;
 pub use stream::ByteStream;
 pub use transport::{Body as TransportBody, HttpTransport, RouterTransport, SocketTransport, Transport};
 

@@ -4,6 +4,7 @@
 //! They hold no rules: a service validates what it receives; this is only the shape.
 
 pub mod access;
+pub mod apps;
 pub mod common;
 pub mod identity;
 pub mod image;
@@ -14,10 +15,12 @@ pub mod oauth;
 pub mod operation;
 pub mod policy;
 pub mod project;
+pub mod secrets;
 pub mod sign_in;
 pub mod stack;
 
 pub use access::*;
+pub use apps::*;
 pub use common::*;
 pub use identity::*;
 pub use image::*;
@@ -28,5 +31,6 @@ pub use oauth::*;
 pub use operation::*;
 pub use policy::*;
 pub use project::*;
+pub use secrets::*;
 pub use sign_in::*;
 pub use stack::*;
