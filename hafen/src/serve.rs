@@ -124,6 +124,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.identity.router())
         .merge(services.ledger.router())
         .merge(services.access.router())
+        .merge(services.delivery.router())
         .merge(about.router())
         .merge(crate::gate::explain::router(services.rights.clone()))
         .split_for_parts();

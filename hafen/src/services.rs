@@ -8,6 +8,7 @@ use hafen_access::{Access, AccessConfig, WatchConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
+use hafen_delivery::{Delivery, DeliveryConfig};
 use hafen_identity::{Cost, Identity, IdentityConfig, Network};
 use hafen_ledger::{Ledger, LedgerConfig};
 use hafen_machines::engine::Engine;
@@ -33,6 +34,7 @@ pub struct Services {
     pub identity: Identity,
     pub ledger: Ledger,
     pub access: Access,
+    pub delivery: Delivery,
     pub rights: Rights,
     pub engine: Arc<dyn Engine>,
     pub keys: Arc<Keys>,
@@ -97,7 +99,7 @@ impl Services {
         let rights = Rights::new(identity.clone(), Arc::clone(&clock))?;
         let access = Access::open(AccessConfig {
             location: location.clone(),
-            platform: client,
+            platform: client.clone(),
             rights: Arc::new(rights.clone()),
             ca,
             clock: Arc::clone(&clock),
@@ -108,6 +110,17 @@ impl Services {
             // There is nothing in a simulated machine that could be asked.
             watch: (args.engine == EngineKind::Qemu && args.integrity_every > 0)
                 .then(|| WatchConfig { every: Duration::from_secs(args.integrity_every) }),
+        })
+        .await?;
+        let delivery = Delivery::open(DeliveryConfig {
+            location: location.clone(),
+            folder: home.path("delivery"),
+            platform: client,
+            rights: Arc::new(rights.clone()),
+            key: keys.master.clone(),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            health: health.clone(),
         })
         .await?;
         let ledger = Ledger::open(LedgerConfig {
@@ -124,12 +137,13 @@ impl Services {
                 Arc::new(stacks.events().clone()),
                 Arc::new(identity.events().clone()),
                 Arc::new(access.events().clone()),
+                Arc::new(delivery.events().clone()),
             ],
             witnesses: args.witnesses.clone(),
             keep_years: args.ledger_keep_years,
         })
         .await?;
-        Ok(Self { machines, stacks, identity, ledger, access, rights, engine, keys })
+        Ok(Self { machines, stacks, identity, ledger, access, delivery, rights, engine, keys })
     }
 
     /// Runs what happens without a request, until `stop` turns true.
@@ -142,6 +156,7 @@ impl Services {
         tokio::join!(
             bastion,
             self.access.run(stop.clone()),
+            self.delivery.run(stop.clone()),
             self.machines.run(stop.clone()),
             self.stacks.run(stop.clone()),
             self.identity.run(stop.clone()),

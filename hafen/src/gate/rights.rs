@@ -224,3 +224,12 @@ impl hafen_access::Rights for Rights {
         Ok(answer.allowed)
     }
 }
+
+#[async_trait]
+impl hafen_delivery::Rights for Rights {
+    async fn roles(&self, actor: &Actor, action: &str, project: &str) -> Result<Option<Vec<String>>> {
+        let Some(caller) = self.0.identity.standing(actor).await? else { return Ok(None) };
+        let (roles, answer) = self.decide(&caller, action, Place::Project(project)).await?;
+        Ok(answer.allowed.then_some(roles))
+    }
+}
