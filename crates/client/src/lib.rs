@@ -7,6 +7,7 @@
 mod access;
 mod apps;
 mod duplex;
+mod edge;
 mod identity;
 mod ledger;
 mod machines;

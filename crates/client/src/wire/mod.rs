@@ -6,6 +6,7 @@
 pub mod access;
 pub mod apps;
 pub mod common;
+pub mod edge;
 pub mod identity;
 pub mod image;
 pub mod ledger;
@@ -22,6 +23,7 @@ pub mod stack;
 pub use access::*;
 pub use apps::*;
 pub use common::*;
+pub use edge::*;
 pub use identity::*;
 pub use image::*;
 pub use ledger::*;
