@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use hafen_base::{Error, Result};
+use hafen_base::{Error, Result, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::pack::{Limits, Packed, disk, hex, pack};
@@ -96,17 +97,21 @@ impl Store {
         }
     }
 
-    /// Removes every artefact but these; gives what went, and how many bytes are free by it.
+    /// Removes every artefact but these and those that are newer than `before`, as one that was only just written is nobody's
+    /// yet; gives what went, and how many bytes are free by it.
     ///
     /// # Errors
     /// Unavailable when the folder cannot be read.
-    pub fn collect(&self, keep: &BTreeSet<String>) -> Result<(Vec<String>, u64)> {
+    pub fn collect(&self, keep: &BTreeSet<String>, before: Timestamp) -> Result<(Vec<String>, u64)> {
         let (mut gone, mut freed) = (Vec::new(), 0);
         for entry in fs::read_dir(&self.folder).map_err(disk)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(digest) = name.strip_suffix(ENDING) else { continue };
-            if !keep.contains(digest) {
-                freed += entry.metadata().map_or(0, |meta| meta.len());
+            let Ok(meta) = entry.metadata() else { continue };
+            let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            let is_old = written.is_some_and(|at| at.as_micros() < u128::try_from(before.micros()).unwrap_or(0));
+            if is_old && !keep.contains(digest) {
+                freed += meta.len();
                 fs::remove_file(entry.path()).map_err(disk)?;
                 gone.push(digest.to_owned());
             }
@@ -148,7 +153,9 @@ mod tests {
         std::fs::write(folder.path().join("new-abc"), "half").unwrap();
         let store = Store::open(folder.path()).unwrap();
         assert!(!folder.path().join("new-abc").exists());
-        let (gone, freed) = store.collect(&BTreeSet::from([one.digest.clone()])).unwrap();
+        let keep = BTreeSet::from([one.digest.clone()]);
+        assert_eq!(store.collect(&keep, Timestamp::from_micros(0)).unwrap(), (vec![], 0));
+        let (gone, freed) = store.collect(&keep, Timestamp::from_micros(i64::MAX)).unwrap();
         assert_eq!((gone, freed), (vec![two.digest.clone()], 11));
         assert!(store.has(&one.digest) && !store.has(&two.digest));
         let error = store.read(&two.digest).err().unwrap();

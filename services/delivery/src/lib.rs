@@ -3,6 +3,7 @@
 //! It knows machines, secrets and routes only through the API client.
 
 mod api;
+pub mod apps;
 mod pushed;
 mod state;
 pub mod store;

@@ -1,5 +1,7 @@
 //! Routes of the service, one file per resource; handlers of a few lines.
 
+mod app;
+
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::Delivery;

@@ -52,6 +52,8 @@ pub struct Host {
     pub taken: BTreeSet<u16>,
     /// Whether it was looked through in this boot: what does not belong there was ended.
     pub tidy: bool,
+    /// Whether it takes new processes.
+    pub takes: bool,
 }
 
 /// Which process.
@@ -113,6 +115,8 @@ pub struct Process {
     pub restarts: u32,
     /// Requests in flight, where that is known.
     pub in_flight: Option<u64>,
+    /// Whether the balancer sends it requests, as far as anybody can tell.
+    pub accepted: bool,
 }
 
 /// What is.
@@ -158,6 +162,8 @@ pub enum Action {
 
 /// Starts that failed until a deployment gives up.
 const MOST_RESTARTS: u32 = 3;
+/// How long a process drains at least: until every edge has heard of it.
+const LEAST_DRAIN: Duration = Duration::from_secs(1);
 /// How long a process drains when nobody knows what is in flight.
 const BLIND_DRAIN: Duration = Duration::from_secs(2);
 /// So many at a time when nothing serves that could be pressed hard by it.
@@ -201,7 +207,8 @@ pub fn plan(wanted: &Wanted, seen: &Seen, now: Timestamp) -> Vec<Action> {
     }
     for process in here.iter().filter(|process| process.phase == Phase::Draining) {
         let patience = if process.in_flight.is_some() { wanted.drain } else { BLIND_DRAIN.min(wanted.drain) };
-        if process.in_flight == Some(0) || now.since(process.since) >= patience {
+        let drained = now.since(process.since);
+        if (process.in_flight == Some(0) && drained >= LEAST_DRAIN) || drained >= patience {
             actions.push(Action::Stop(process.key));
         }
     }
@@ -211,7 +218,8 @@ pub fn plan(wanted: &Wanted, seen: &Seen, now: Timestamp) -> Vec<Action> {
             return actions;
         }
         Migration::Due if wanted.deploying && wanted.replicas > 0 => {
-            actions.push(if seen.hosts.is_empty() { Action::NoMachine } else { Action::Migrate });
+            let somewhere = seen.hosts.iter().any(|host| host.takes);
+            actions.push(if somewhere { Action::Migrate } else { Action::NoMachine });
             actions.push(Action::Wait(wanted.interval));
             return actions;
         }
@@ -219,7 +227,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen, now: Timestamp) -> Vec<Action> {
     }
 
     let serving_before: usize = others.iter().filter(|process| process.phase == Phase::Serving).count();
-    actions.extend(places(wanted, seen, &mine, &here, serving_before));
+    actions.extend(places(wanted, seen, &mine, &here, serving_before, now));
     if let Some(failure) = wanted.deploying.then(|| failure(wanted, &mine, now)).flatten() {
         actions.push(Action::Fail(failure));
         return actions;
@@ -248,6 +256,7 @@ fn places(
     mine: &[&Process],
     here: &[&Process],
     serving_before: usize,
+    now: Timestamp,
 ) -> Vec<Action> {
     let mut actions = Vec::new();
     let coming = mine.iter().filter(|one| matches!(one.phase, Phase::Placed | Phase::Started)).count();
@@ -257,7 +266,7 @@ fn places(
     // How many of this set, and of all, each machine has; and its ports.
     let mut load: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut ports: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
-    for host in &seen.hosts {
+    for host in seen.hosts.iter().filter(|host| host.takes) {
         load.insert(&host.name, (0, host.taken.len()));
         ports.insert(&host.name, host.taken.clone());
     }
@@ -297,13 +306,18 @@ fn places(
         actions.push(Action::Place { key, machine: machine.to_owned(), port });
         room -= 1;
     }
-    actions.extend(mine.iter().filter(|one| one.phase == Phase::Placed).map(|one| Action::Start(one.key)));
+    for process in mine.iter().filter(|one| one.phase == Phase::Placed) {
+        // A machine that lets nobody in: another may.
+        let late = !wanted.deploying && now.since(process.since) >= wanted.patience;
+        actions.push(if late { Action::Stop(process.key) } else { Action::Start(process.key) });
+    }
     actions
 }
 
 fn failure(wanted: &Wanted, mine: &[&Process], now: Timestamp) -> Option<Failure> {
-    mine.iter().filter(|process| process.phase == Phase::Started).find_map(|process| {
-        if process.restarts >= MOST_RESTARTS {
+    let coming = mine.iter().filter(|process| matches!(process.phase, Phase::Placed | Phase::Started));
+    coming.into_iter().find_map(|process| {
+        if process.phase == Phase::Started && process.restarts >= MOST_RESTARTS {
             return Some(Failure::Ends(process.key));
         }
         let late = process.good < wanted.healthy_after && now.since(process.since) >= wanted.patience;
@@ -311,7 +325,7 @@ fn failure(wanted: &Wanted, mine: &[&Process], now: Timestamp) -> Option<Failure
     })
 }
 
-/// Lets in who is healthy, asks who may be; gives how many of the wanted set serve after it.
+/// Lets in who is healthy, asks who may be; gives how many of the wanted set get requests already.
 fn admissions(wanted: &Wanted, mine: &[&Process], now: Timestamp, actions: &mut Vec<Action>) -> usize {
     let is_good = |process: &Process| process.good >= wanted.healthy_after;
     let replicas = usize::try_from(wanted.replicas).unwrap_or(usize::MAX);
@@ -321,18 +335,17 @@ fn admissions(wanted: &Wanted, mine: &[&Process], now: Timestamp, actions: &mut 
         .count();
     // Blue and green change places at once, and only whole.
     let held_back = wanted.blue_green && wanted.deploying && good < replicas;
-    let mut serving = mine.iter().filter(|process| process.phase == Phase::Serving).count();
     for process in mine.iter().filter(|process| process.phase == Phase::Started) {
         if is_good(process) && !held_back {
             actions.push(Action::Serve(process.key));
-            serving += 1;
         } else {
             // A process that never gets well outside of a deployment is given another place in the end.
             let late = !wanted.deploying && !is_good(process) && now.since(process.since) >= wanted.patience;
             actions.push(if late { Action::Stop(process.key) } else { Action::Probe(process.key) });
         }
     }
-    serving
+    // Nobody drains for one that was let in only now: the balancer has to see for itself that it is well.
+    mine.iter().filter(|process| process.phase == Phase::Serving && process.accepted).count()
 }
 
 /// Whoever serves beyond what is wanted drains: other sets first.
