@@ -8,6 +8,12 @@ use hafen_access::{Access, AccessConfig, WatchConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
+use hafen_delivery::apps::around::Unbalanced;
+use hafen_delivery::apps::hands::Hands;
+use hafen_delivery::apps::hands::sim::SimHands;
+use hafen_delivery::apps::hands::ssh::Ssh;
+use hafen_delivery::apps::sources::Git;
+use hafen_delivery::apps::{Apps, AppsConfig, Pace};
 use hafen_delivery::{Delivery, DeliveryConfig};
 use hafen_identity::{Cost, Identity, IdentityConfig, Network};
 use hafen_ledger::{Ledger, LedgerConfig};
@@ -15,7 +21,7 @@ use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
 use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
-use hafen_sshca::SshCa;
+use hafen_sshca::{SshCa, sealed_key};
 use hafen_stacks::{Stacks, StacksConfig, read_manifest};
 use hafen_work::Health;
 use tokio::sync::watch;
@@ -35,6 +41,7 @@ pub struct Services {
     pub ledger: Ledger,
     pub access: Access,
     pub delivery: Delivery,
+    pub apps: Apps,
     pub rights: Rights,
     pub engine: Arc<dyn Engine>,
     pub keys: Arc<Keys>,
@@ -115,7 +122,7 @@ impl Services {
         let delivery = Delivery::open(DeliveryConfig {
             location: location.clone(),
             folder: home.path("delivery"),
-            platform: client,
+            platform: client.clone(),
             rights: Arc::new(rights.clone()),
             key: keys.master.clone(),
             clock: Arc::clone(&clock),
@@ -123,6 +130,8 @@ impl Services {
             health: health.clone(),
         })
         .await?;
+        let apps = apps(args, home, &keys, &delivery, &client)?;
+        delivery.set_pushed(Arc::new(apps.clone()));
         let ledger = Ledger::open(LedgerConfig {
             location,
             folder: home.path("ledger"),
@@ -143,7 +152,7 @@ impl Services {
             keep_years: args.ledger_keep_years,
         })
         .await?;
-        Ok(Self { machines, stacks, identity, ledger, access, delivery, rights, engine, keys })
+        Ok(Self { machines, stacks, identity, ledger, access, delivery, apps, rights, engine, keys })
     }
 
     /// Runs what happens without a request, until `stop` turns true.
@@ -157,12 +166,35 @@ impl Services {
             bastion,
             self.access.run(stop.clone()),
             self.delivery.run(stop.clone()),
+            self.apps.run(stop.clone()),
             self.machines.run(stop.clone()),
             self.stacks.run(stop.clone()),
             self.identity.run(stop.clone()),
             self.ledger.run(stop.clone())
         );
     }
+}
+
+/// Apps, on the machines there are: real ones by SSH, simulated ones by what their disks would say.
+fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platform: &Client) -> Result<Apps> {
+    let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let hands: Arc<dyn Hands> = match args.engine {
+        EngineKind::Qemu => {
+            Arc::new(Ssh::new(platform.clone(), Arc::clone(&keys.ca), Arc::clone(&clock), random))
+        }
+        EngineKind::Sim => Arc::new(SimHands::open(&home.path("sim/apps"))?),
+    };
+    let git = Git { repositories: Arc::new(delivery.clone()), copies: home.path("delivery/copies"), clock };
+    Apps::open(AppsConfig {
+        delivery: delivery.clone(),
+        hands,
+        balancer: Arc::new(Unbalanced),
+        vault: Arc::new(platform.clone()),
+        sources: Arc::new(git),
+        signing_key: sealed_key(&home.path("ca"), "artifact_signing_key", &keys.master, &SystemRandom)?,
+        platform_name: args.public_url.clone().unwrap_or_else(|| "http://localhost".into()),
+        pace: Pace { patience: Duration::from_secs(args.deploy_patience), ..Pace::default() },
+    })
 }
 
 async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dyn Engine>> {

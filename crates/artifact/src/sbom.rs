@@ -136,7 +136,7 @@ fn go(text: &str, components: &mut Components) {
         let mut words = line.split_whitespace();
         let (Some(module), Some(version)) = (words.next(), words.next()) else { continue };
         // Those of `…/go.mod` are only looked at to choose versions.
-        if !version.ends_with("/go.mod") {
+        if version.starts_with('v') && !version.ends_with("/go.mod") {
             add(components, "golang", module, version, None);
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: one file per noun. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes pending.
 
 mod access;
+mod app;
 mod ask;
 mod context;
 mod doctor;
@@ -92,6 +93,16 @@ enum Command {
     /// Networks.
     #[command(subcommand)]
     Network(show::NetworkCommand),
+    /// Apps: what runs on the machines.
+    #[command(subcommand)]
+    App(app::AppCommand),
+    /// Take what was pushed into service, and wait until it serves.
+    Deploy(app::DeployArgs),
+    /// Go back to a release, without a build.
+    Rollback(app::RollbackArgs),
+    /// Builds of apps.
+    #[command(subcommand)]
+    Build(app::BuildCommand),
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
@@ -163,6 +174,10 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Machine(command) => machine::run(&context, command).await.map(|()| 0),
         Command::Image(command) => image::run(&context, command).await.map(|()| 0),
         Command::Network(command) => show::network(&context, command).await.map(|()| 0),
+        Command::App(command) => app::run(&context, command).await,
+        Command::Deploy(args) => app::deploy(&context, args).await,
+        Command::Rollback(args) => app::rollback(&context, args).await,
+        Command::Build(command) => app::build(&context, command).await.map(|()| 0),
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
         Command::Policy(command) => policy::run(&context, command).await.map(|()| 0),

@@ -110,6 +110,8 @@ keep() {
         [ -e "$file" ] || continue
         id=${file##*/app-"$app".}
         id=${id%.service}
+        # A migration under way is looked after by its own verb.
+        case $id in migrate-*) [ -z "$3" ] || continue ;; esac
         case " $2 " in *" $id "*) ;; *) gone="$gone $id" ;; esac
     done
     # shellcheck disable=SC2086 # words
@@ -125,7 +127,8 @@ leave() {
     name "$1"
     keep "$1" '' ''
     rm -rf "${root:?}/$1" "${secrets:?}/$1"
-    rmdir "$root" "$secrets" /app 2>/dev/null || :
+    # Where processes saw what was theirs.
+    rmdir "$root" "$secrets" /app /run/app 2>/dev/null || :
 }
 
 # How the processes of an app are, and which releases lie here.
@@ -188,6 +191,7 @@ migrate() {
 }
 
 lines() {
+    journalctl --sync 2>/dev/null || :
     journalctl -q --no-hostname --no-pager -o cat -n "$2" -u "$(unit "$1" "$3")"
 }
 
@@ -195,7 +199,8 @@ lines() {
 logs() {
     name "$1"
     follow=
-    [ "$3" = follow ] && follow=-f
+    [ "$3" != follow ] || follow=-f
+    journalctl --sync 2>/dev/null || :
     exec journalctl -q --no-hostname --no-pager -o short-iso $follow -n "$2" -u "$(unit "$1" "$4")"
 }
 

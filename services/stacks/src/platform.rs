@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use futures::future::try_join4;
 use hafen_base::{ErrorKind, Result};
 use hafen_client::wire::{
-    Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut, Network, NetworkCreate,
+    BUILD_KEY, BUILD_NETWORK, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut, Network, NetworkCreate,
     NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut,
 };
 use hafen_client::{Client, Conditions};
@@ -60,6 +60,9 @@ pub async fn read(platform: &dyn Platform, project: &str) -> Result<Reality> {
         platform.publications(project),
     )
     .await?;
+    // What a build needs is there for the time of the build, and nobody's wish.
+    let networks = networks.into_iter().filter(|network| network.name != BUILD_NETWORK).collect();
+    let machines = machines.into_iter().filter(|machine| !machine.metadata.contains_key(BUILD_KEY)).collect();
     Ok(Reality { project: Some(found), networks, images, machines, publications })
 }
 

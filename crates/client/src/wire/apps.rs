@@ -6,6 +6,11 @@ use hafen_base::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The metadata that tells a builder's machine from those that people want.
+pub const BUILD_KEY: &str = "hafen.build";
+/// The platform's own network for builds, with no way out: there while something is built and no network `build` is declared.
+pub const BUILD_NETWORK: &str = "hafen-build";
+
 /// Where the source of an app comes from. Exactly one of `repository` and `git`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -97,10 +97,10 @@ impl Apps {
         Ok(secrets)
     }
 
-    /// Starts a process; a machine that does not go along is told in its row.
-    pub(crate) async fn start(&self, app: &AppRow, view: &View, mut row: ProcessRow) -> Result<()> {
+    /// Starts a process; false when the machine does not go along, which is told in its row.
+    pub(crate) async fn start(&self, app: &AppRow, view: &View, mut row: ProcessRow) -> Result<bool> {
         let host = view.seen.hosts.iter().find(|host| host.name == row.machine);
-        let Some(boot) = host.map(|host| host.boot.clone()) else { return Ok(()) };
+        let Some(boot) = host.map(|host| host.boot.clone()) else { return Ok(false) };
         let parts = &self.0.delivery.0;
         let at = At { project: &app.project, machine: &row.machine };
         let started = async {
@@ -126,7 +126,8 @@ impl Apps {
                 row.enter(Phase::Started, now);
                 (row.boot, row.good, row.restarts, row.started_at) = (boot, 0, 0, Some(now));
                 row.told.clear();
-                self.process_put(app, &row).await
+                self.process_put(app, &row).await?;
+                Ok(true)
             }
             Err(error) => {
                 tracing::warn!(app = app.key(), process = row.full_id(), cause = %error.cause_chain(), "{error}");
@@ -134,7 +135,8 @@ impl Apps {
                     row.enter(Phase::Placed, self.now());
                 }
                 row.told = error.to_string();
-                self.process_put(app, &row).await
+                self.process_put(app, &row).await?;
+                Ok(false)
             }
         }
     }
@@ -182,8 +184,9 @@ impl Apps {
     }
 
     /// Ends what does not belong on a machine, and removes releases that nobody goes back to soon.
-    pub(crate) async fn tidy(&self, app: &AppRow, view: &View, machine: &str) -> Result<()> {
-        let Some(host) = view.seen.hosts.iter().find(|host| host.name == machine) else { return Ok(()) };
+    /// False when that has to wait.
+    pub(crate) async fn tidy(&self, app: &AppRow, view: &View, machine: &str) -> Result<bool> {
+        let Some(host) = view.seen.hosts.iter().find(|host| host.name == machine) else { return Ok(false) };
         let at = At { project: &app.project, machine };
         let ids: Vec<String> =
             view.rows.iter().filter(|row| row.machine == machine).map(ProcessRow::id).collect();
@@ -197,8 +200,12 @@ impl Apps {
             .collect();
         keep.extend(app.live.map(|live| live.release));
         keep.extend(view.rows.iter().map(|row| row.release));
-        self.0.hands.keep(at, &app.name, &ids, &keep).await?;
-        self.machine_put(app, machine, &host.boot).await
+        if let Err(error) = self.0.hands.keep(at, &app.name, &ids, &keep).await {
+            tracing::warn!(app = app.key(), machine, "it is looked through later: {error}");
+            return Ok(false);
+        }
+        self.machine_put(app, machine, &host.boot).await?;
+        Ok(true)
     }
 
     /// Every machine is looked through once more.

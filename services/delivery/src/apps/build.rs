@@ -13,7 +13,7 @@ use ed25519_dalek::SigningKey;
 use hafen_artifact::{Limits, Packed, provenance, sbom};
 use hafen_base::{Error, ErrorKind, Result};
 use hafen_client::Conditions;
-use hafen_client::wire::{Egress, MachineCreate, MachineSpec, MachineState, NetworkCreate};
+use hafen_client::wire::{BUILD_KEY, BUILD_NETWORK, Egress, MachineCreate, MachineSpec, MachineState, NetworkCreate};
 use hafen_db::store_error;
 use hafen_remote::Sink;
 use hafen_work::{Next, Reconciler};
@@ -27,11 +27,6 @@ use crate::store::app as store;
 
 /// A network of this name is where builds run; its egress is what they may reach.
 pub const DECLARED_NETWORK: &str = "build";
-/// Where nothing is declared: a network with no way out, there while something is built.
-pub const OWN_NETWORK: &str = "hafen-build";
-/// The metadata that tells a builder's machine from those that people want.
-pub const BUILD_KEY: &str = "hafen.build";
-
 const MOST_ATTEMPTS: i64 = 3;
 /// For the machine to be there.
 const MACHINE: Duration = Duration::from_secs(600);
@@ -229,14 +224,14 @@ impl Apps {
         let network = match platform.network_get(&row.project, DECLARED_NETWORK).await {
             Ok(_) => DECLARED_NETWORK,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let body = NetworkCreate { name: OWN_NETWORK.into(), egress: Egress::None, subnet: None };
+                let body = NetworkCreate { name: BUILD_NETWORK.into(), egress: Egress::None, subnet: None };
                 let made = platform.network_create(&row.project, &body, &Conditions::default()).await;
                 if let Err(error) = made
                     && error.kind() != ErrorKind::Conflict
                 {
                     return Err(error);
                 }
-                OWN_NETWORK
+                BUILD_NETWORK
             }
             Err(error) => return Err(error),
         };
@@ -300,7 +295,7 @@ impl Apps {
         if open.iter().any(|build| build.project == project) {
             return Ok(());
         }
-        match self.0.delivery.0.platform.network_delete(project, OWN_NETWORK).await {
+        match self.0.delivery.0.platform.network_delete(project, BUILD_NETWORK).await {
             Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => Err(error),
             _ => Ok(()),
         }

@@ -190,11 +190,12 @@ pub fn plan(wanted: &Wanted, seen: &Seen, now: Timestamp) -> Vec<Action> {
             Some(_) => here.push(process),
         }
     }
+    let is_other = !actions.is_empty();
     for host in seen.hosts.iter().filter(|host| !host.tidy) {
         actions.push(Action::Tidy(host.name.clone()));
     }
     // Nothing may stand on what is not so any more.
-    if !actions.is_empty() {
+    if is_other {
         return actions;
     }
 
@@ -218,7 +219,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen, now: Timestamp) -> Vec<Action> {
             return actions;
         }
         Migration::Due if wanted.deploying && wanted.replicas > 0 => {
-            let somewhere = seen.hosts.iter().any(|host| host.takes);
+            let somewhere = seen.hosts.iter().any(|host| host.takes && host.tidy);
             actions.push(if somewhere { Action::Migrate } else { Action::NoMachine });
             actions.push(Action::Wait(wanted.interval));
             return actions;
@@ -266,7 +267,8 @@ fn places(
     // How many of this set, and of all, each machine has; and its ports.
     let mut load: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut ports: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
-    for host in seen.hosts.iter().filter(|host| host.takes) {
+    // One that is not tidy may hold a port that nobody knows of, or let nobody in.
+    for host in seen.hosts.iter().filter(|host| host.takes && host.tidy) {
         load.insert(&host.name, (0, host.taken.len()));
         ports.insert(&host.name, host.taken.clone());
     }
@@ -315,12 +317,16 @@ fn places(
 }
 
 fn failure(wanted: &Wanted, mine: &[&Process], now: Timestamp) -> Option<Failure> {
-    let coming = mine.iter().filter(|process| matches!(process.phase, Phase::Placed | Phase::Started));
-    coming.into_iter().find_map(|process| {
-        if process.phase == Phase::Started && process.restarts >= MOST_RESTARTS {
-            return Some(Failure::Ends(process.key));
-        }
-        let late = process.good < wanted.healthy_after && now.since(process.since) >= wanted.patience;
+    mine.iter().find_map(|process| {
+        let is_waited_for = match process.phase {
+            Phase::Started if process.restarts >= MOST_RESTARTS => return Some(Failure::Ends(process.key)),
+            Phase::Placed => true,
+            Phase::Started => process.good < wanted.healthy_after,
+            // The balancer does not find it well, whatever it answered here.
+            Phase::Serving => !process.accepted,
+            Phase::Draining => false,
+        };
+        let late = is_waited_for && now.since(process.since) >= wanted.patience;
         late.then_some(Failure::Unhealthy(process.key))
     })
 }

@@ -149,8 +149,7 @@ impl Apps {
                 Action::Wait(time) => wait = Some(*time),
                 Action::NoMachine => no_machine = true,
                 Action::Tidy(machine) => {
-                    self.tidy(app, view, machine).await?;
-                    moved = true;
+                    moved |= self.tidy(app, view, machine).await?;
                 }
                 Action::Migrate => {
                     self.migrate(app, view, target.release.clone()).await?;
@@ -196,21 +195,41 @@ impl Apps {
                 }
             }
         }
-        let starting = !starts.is_empty();
         // Side by side: most of it is waiting for machines.
-        for started in futures::future::join_all(starts).await {
-            started?;
+        let (mut started, mut refused) = (false, false);
+        for start in futures::future::join_all(starts).await {
+            let done = start?;
+            started |= done;
+            refused |= !done;
         }
         if balance {
-            let coming = target.deployment.as_ref().map(|_| target.live.release);
-            self.balance(app, coming).await?;
+            // What serves may be another by now.
+            let now = store::find(&self.0.delivery.0.db, &app.project, &app.name).await?;
+            let Some(now) = now else { return Ok(Next::Done) };
+            let is_live = now.live == Some(target.live);
+            self.balance(&now, Some(target.live.release).filter(|_| !is_live)).await?;
+        }
+        if let Some(mut row) = target.deployment.clone()
+            && row.state == DeploymentState::Migrating
+            && target.release.migration == Migration::Done
+            && !actions.iter().any(|action| matches!(action, Action::Succeed | Action::Fail(_)))
+        {
+            row.state = DeploymentState::Rolling;
+            let mut tx = self.0.delivery.0.db.write().await?;
+            store::deployment_put(&mut tx, app, &row).await?;
+            tx.commit().await.map_err(store_error)?;
         }
         self.said(app, no_machine).await?;
         if moved {
             return Ok(Next::Now);
         }
         if let Some(wait) = wait {
-            return Ok(Next::After(if starting { Duration::from_millis(100) } else { wait }));
+            let wait = match (started, refused) {
+                (_, true) => Duration::from_secs(2),
+                (true, false) => Duration::from_millis(100),
+                (false, false) => wait,
+            };
+            return Ok(Next::After(wait));
         }
         self.settled(app).await
     }

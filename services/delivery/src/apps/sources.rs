@@ -23,6 +23,18 @@ pub trait Repositories: Send + Sync + 'static {
     async fn path(&self, project: &str, repository: &str) -> Result<PathBuf>;
 }
 
+#[async_trait]
+impl Repositories for crate::Delivery {
+    async fn path(&self, project: &str, repository: &str) -> Result<PathBuf> {
+        let path = self.0.folder.join("repositories").join(project).join(format!("{repository}.git"));
+        if path.join("HEAD").exists() {
+            Ok(path)
+        } else {
+            Err(Error::not_found(format!("repository {repository:?} in project {project:?}")))
+        }
+    }
+}
+
 /// For a fetch from elsewhere.
 const FETCH: Duration = Duration::from_secs(600);
 const LOCAL: Duration = Duration::from_secs(300);

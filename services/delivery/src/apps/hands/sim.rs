@@ -76,10 +76,6 @@ impl SimHands {
 /// The text of a file of an archive.
 fn text(archive: &[u8], wanted: &str) -> String {
     let mut found = String::new();
-    let Ok(entries) = tar::Archive::new(archive).entries().map(|all| all.flatten().collect::<Vec<_>>()) else {
-        return found;
-    };
-    drop(entries);
     if let Ok(entries) = tar::Archive::new(archive).entries() {
         for mut entry in entries.flatten() {
             if entry.path_bytes().as_ref() == wanted.as_bytes() {

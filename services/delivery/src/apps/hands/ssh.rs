@@ -280,7 +280,7 @@ impl Hands for Ssh {
             job.env.iter().map(|(name, value)| format!("export {name}={}; ", quote(value))).collect();
         for command in job.commands {
             log.out(format!("$ {command}\n").as_bytes()).await?;
-            let line = format!("cd build/source && {exports} exec sh -ec {} 2>&1 </dev/null", quote(command));
+            let line = format!("cd build/source || exit 1; {exports}exec sh -ec {} 2>&1 </dev/null", quote(command));
             let ended = self.run(at, &line, None, log, Duration::from_secs(48 * 3600)).await?;
             if !ended.is_success() {
                 built.failed = format!("{command:?} ended with {ended}");
