@@ -363,7 +363,9 @@ impl Apps {
     ) -> Result<()> {
         let parts = &self.0.delivery.0;
         let mut tx = parts.db.write().await?;
-        store::deployment_put(&mut tx, app, row).await?;
+        if !store::deployment_advance(&mut tx, app, row).await? {
+            return Ok(());
+        }
         if live
             && let Some(release) = row.release
             && let Some(mut app) = store::find_in(&mut tx, &app.project, &app.name).await?

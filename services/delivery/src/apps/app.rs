@@ -278,7 +278,7 @@ impl Apps {
             Begun::New(acting) => acting,
         };
         let row = store::find_in(&mut acting.tx, project, name).await?.ok_or_else(|| no_app(name))?;
-        let deployment = store::deployment(&parts.db, project, name, number).await?;
+        let deployment = store::deployment_in(&mut acting.tx, project, name, number).await?;
         let mut deployment = deployment.ok_or_else(|| Error::not_found(format!("deployment d{number} of app {name:?}")))?;
         if deployment.state.is_over() {
             return Err(Error::conflict(format!(

@@ -111,8 +111,7 @@ impl Apps {
     async fn build_change(&self, row: &BuildRow, change: impl FnOnce(&mut BuildRow) + Send) -> Result<BuildRow> {
         let parts = &self.0.delivery.0;
         let mut tx = parts.db.write().await?;
-        // In the transaction nobody else writes, so what is read here still holds.
-        let now = store::build(&parts.db, &row.project, &row.app, row.number).await?;
+        let now = store::build_in(&mut tx, &row.project, &row.app, row.number).await?;
         let mut now = now.ok_or_else(|| Error::not_found(format!("build {}", row.id())))?;
         change(&mut now);
         store::build_put(&mut tx, &now).await?;
@@ -362,7 +361,7 @@ impl Apps {
             Err(error) => ("build.failed", json!({ "build": row.id(), "commit": row.commit, "reason": error.to_string() })),
         };
         let mut tx = parts.db.write().await?;
-        let now = store::build(&parts.db, &row.project, &row.app, row.number).await?;
+        let now = store::build_in(&mut tx, &row.project, &row.app, row.number).await?;
         let Some(mut now) = now.filter(|now| !now.state.is_over()) else { return Ok(()) };
         now.ended_at = Some(ended);
         let message = match done {

@@ -214,6 +214,11 @@ impl DeploymentState {
         }
     }
 
+    /// The only step from an end: back is done when what was before serves again.
+    pub const fn may_become(self, next: Self) -> bool {
+        matches!((self, next), (Self::Failed, Self::RolledBack))
+    }
+
     pub const fn is_over(self) -> bool {
         !matches!(self, Self::Queued | Self::Building | Self::Migrating | Self::Rolling)
     }

@@ -216,7 +216,7 @@ impl Apps {
         {
             row.state = DeploymentState::Rolling;
             let mut tx = self.0.delivery.0.db.write().await?;
-            store::deployment_put(&mut tx, app, &row).await?;
+            store::deployment_advance(&mut tx, app, &row).await?;
             tx.commit().await.map_err(store_error)?;
         }
         self.said(app, no_machine).await?;
@@ -326,14 +326,12 @@ impl Apps {
         if open.iter().any(|other| other.number != row.number && other.build == Some(number)) {
             return Ok(());
         }
-        let Some(mut build) = store::build(&parts.db, &app.project, &app.name, number).await? else { return Ok(()) };
-        if build.state.is_over() {
-            return Ok(());
-        }
+        let mut tx = parts.db.write().await?;
+        let build = store::build_in(&mut tx, &app.project, &app.name, number).await?;
+        let Some(mut build) = build.filter(|build| !build.state.is_over()) else { return Ok(()) };
         build.state = BuildState::Cancelled;
         build.ended_at = Some(self.now());
         build.reason = format!("deployment {} is over", row.id());
-        let mut tx = parts.db.write().await?;
         store::build_put(&mut tx, &build).await?;
         tx.commit().await.map_err(store_error)?;
         self.0.wake_build.wake(build.key());
@@ -361,7 +359,7 @@ impl Apps {
                 if row.reason != error.to_string() {
                     row.reason = error.to_string();
                     let mut tx = self.0.delivery.0.db.write().await?;
-                    store::deployment_put(&mut tx, app, &row).await?;
+                    store::deployment_advance(&mut tx, app, &row).await?;
                     tx.commit().await.map_err(store_error)?;
                 }
                 Err(error)
@@ -409,7 +407,7 @@ impl Apps {
             row.build = Some(build.number);
             row.state = DeploymentState::Building;
             let mut tx = parts.db.write().await?;
-            store::deployment_put(&mut tx, app, row).await?;
+            store::deployment_advance(&mut tx, app, row).await?;
             tx.commit().await.map_err(store_error)?;
             self.0.wake_build.wake(build.key());
         }

@@ -156,6 +156,40 @@ numbered!(
     "SELECT doc FROM app_deployment WHERE project = $1 AND app = $2 AND number < $3 ORDER BY number DESC LIMIT $4"
 );
 
+/// A deployment, in a transaction.
+pub async fn deployment_in(tx: &mut Tx, project: &str, app: &str, number: i64) -> Result<Option<DeploymentRow>> {
+    let row = sqlx::query("SELECT doc FROM app_deployment WHERE project = $1 AND app = $2 AND number = $3")
+        .bind(project)
+        .bind(app)
+        .bind(number)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    row.as_ref().map(doc).transpose()
+}
+
+/// A build, in a transaction.
+pub async fn build_in(tx: &mut Tx, project: &str, app: &str, number: i64) -> Result<Option<BuildRow>> {
+    let row = sqlx::query("SELECT doc FROM app_build WHERE project = $1 AND app = $2 AND number = $3")
+        .bind(project)
+        .bind(app)
+        .bind(number)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    row.as_ref().map(doc).transpose()
+}
+
+/// Writes a deployment unless it is over by now, as one that somebody cancelled meanwhile; false then.
+pub async fn deployment_advance(tx: &mut Tx, app: &AppRow, row: &DeploymentRow) -> Result<bool> {
+    let now = deployment_in(tx, &app.project, &app.name, row.number).await?;
+    let goes_on = now.is_some_and(|now| !now.state.is_over() || now.state.may_become(row.state));
+    if goes_on {
+        deployment_put(tx, app, row).await?;
+    }
+    Ok(goes_on)
+}
+
 /// The newest deployment.
 pub async fn deployment_last(db: &Db, project: &str, app: &str) -> Result<Option<DeploymentRow>> {
     Ok(deployments(db, project, app, i64::MAX, 1).await?.into_iter().next())
