@@ -7,7 +7,7 @@ use std::time::Duration;
 use hafen_base::{Error, ErrorKind, Result};
 use hafen_client::wire::AppEnv;
 use hafen_db::store_error;
-use hafen_remote::{Collected, Sink};
+use hafen_remote::Collected;
 use serde_json::json;
 
 use super::Apps;
@@ -110,7 +110,6 @@ impl Apps {
             let reason = format!("start of {} of app {}", row.full_id(), app.name);
             let secrets = self.secrets(app, &release, &reason).await?;
             let unit = Unit {
-                project: &app.project,
                 app: &app.name,
                 id: &row.id(),
                 release: release.number,
@@ -241,7 +240,6 @@ impl Apps {
             let reason = format!("migration of release {} of app {}", release.number, app.name);
             let secrets = self.secrets(app, &release, &reason).await?;
             let unit = Unit {
-                project: &app.project,
                 app: &app.name,
                 id: &format!("migrate-{}", release.number),
                 release: release.number,
@@ -386,20 +384,6 @@ impl Apps {
             .await?;
         tx.commit().await.map_err(store_error)?;
         self.ring();
-        Ok(())
-    }
-}
-
-/// A sink that keeps nothing.
-pub(crate) struct Nowhere;
-
-#[async_trait::async_trait]
-impl Sink for Nowhere {
-    async fn out(&mut self, _bytes: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    async fn err(&mut self, _bytes: &[u8]) -> Result<()> {
         Ok(())
     }
 }

@@ -301,6 +301,7 @@ impl ProcessRow {
             good: self.good,
             restarts: self.restarts,
             in_flight,
+            accepted: true,
         }
     }
 

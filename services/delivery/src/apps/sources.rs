@@ -71,12 +71,17 @@ impl Git {
         command
     }
 
-    async fn run(&self, mut command: Command, time: Duration) -> Result<(bool, String, String)> {
+    async fn run(&self, command: Command, time: Duration) -> Result<(bool, String, String)> {
+        self.run_to(command, Stdio::piped(), time).await
+    }
+
+    async fn run_to(&self, mut command: Command, to: Stdio, time: Duration) -> Result<(bool, String, String)> {
         let missing = |error: std::io::Error| {
             Error::unavailable(format!("git does not run ({error}): apt-get install git")).with_cause(error)
         };
+        let child = command.stdout(to).stderr(Stdio::piped()).spawn().map_err(missing)?;
         let output = tokio::select! {
-            output = command.output() => output.map_err(missing)?,
+            output = child.wait_with_output() => output.map_err(missing)?,
             () = self.clock.sleep(time) => {
                 return Err(Error::unavailable(format!("git did not end within {} s", time.as_secs())));
             }
@@ -160,8 +165,9 @@ impl Sources for Git {
         let (_, time, _) = self.run(show, LOCAL).await?;
         let mut file = tempfile::tempfile_in(spool).map_err(Error::internal)?;
         let mut archive = Self::command(&folder);
-        archive.args(["archive", "--format=tar", commit]).stdout(file.try_clone().map_err(Error::internal)?);
-        let (good, _, said) = self.run(archive, LOCAL).await?;
+        archive.args(["archive", "--format=tar", commit]);
+        let to = Stdio::from(file.try_clone().map_err(Error::internal)?);
+        let (good, _, said) = self.run_to(archive, to, LOCAL).await?;
         if !good {
             return Err(Error::unavailable(format!("git archive {commit}: {said}")));
         }

@@ -27,7 +27,6 @@ pub type Secrets = BTreeMap<String, Zeroizing<Vec<u8>>>;
 /// Which process of what.
 #[derive(Debug, Clone, Copy)]
 pub struct Unit<'a> {
-    pub project: &'a str,
     pub app: &'a str,
     /// As `d7-0`; `migrate-3` for the migration of release 3.
     pub id: &'a str,
@@ -193,7 +192,7 @@ mod tests {
     }
 
     fn unit(spec: &AppSpec) -> Unit<'_> {
-        Unit { project: "hello", app: "shop", id: "d7-0", release: 3, artifact: "abc", port: Some(8080), spec }
+        Unit { app: "shop", id: "d7-0", release: 3, artifact: "abc", port: Some(8080), spec }
     }
 
     #[test]
