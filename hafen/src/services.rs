@@ -187,6 +187,7 @@ fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platfor
     let git = Git { repositories: Arc::new(delivery.clone()), copies: home.path("delivery/copies"), clock };
     Apps::open(AppsConfig {
         delivery: delivery.clone(),
+        folder: home.path("delivery"),
         hands,
         balancer: Arc::new(Unbalanced),
         vault: Arc::new(platform.clone()),

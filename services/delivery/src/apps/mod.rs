@@ -46,6 +46,8 @@ use model::AppRow;
 /// What this part is given.
 pub struct AppsConfig {
     pub delivery: Delivery,
+    /// For artefacts, logs of builds and caches.
+    pub folder: PathBuf,
     pub hands: Arc<dyn Hands>,
     pub balancer: Arc<dyn Balancer>,
     pub vault: Arc<dyn Vault>,
@@ -102,7 +104,7 @@ impl Apps {
     /// # Errors
     /// Unavailable when its folder cannot be used.
     pub fn open(config: AppsConfig) -> Result<Self> {
-        let folder = config.delivery.0.folder.clone();
+        let folder = config.folder;
         for name in ["logs", "caches", "spool"] {
             std::fs::create_dir_all(folder.join(name))
                 .map_err(|error| Error::unavailable(format!("{}: {error}", folder.display())))?;
