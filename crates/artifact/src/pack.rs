@@ -246,7 +246,8 @@ fn broken(error: io::Error) -> Error {
 }
 
 pub(crate) fn disk(error: io::Error) -> Error {
-    let kind = if error.kind() == io::ErrorKind::StorageFull { ErrorKind::NoSpace } else { ErrorKind::Unavailable };
+    let kind =
+        if error.kind() == io::ErrorKind::StorageFull { ErrorKind::NoSpace } else { ErrorKind::Unavailable };
     Error::new(kind, format!("an artefact cannot be written: {error}")).with_cause(error)
 }
 

@@ -161,7 +161,10 @@ mod tests {
         let dependencies = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
         assert_eq!(dependencies[0]["digest"]["gitCommit"], "12".repeat(20));
         assert_eq!(dependencies[1]["digest"]["sha256"], "cdcd");
-        assert_eq!(statement["predicate"]["runDetails"]["metadata"]["startedOn"], "2026-09-21T14:13:20.000000Z");
+        assert_eq!(
+            statement["predicate"]["runDetails"]["metadata"]["startedOn"],
+            "2026-09-21T14:13:20.000000Z"
+        );
 
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();

@@ -109,7 +109,8 @@ impl Store {
             let Some(digest) = name.strip_suffix(ENDING) else { continue };
             let Ok(meta) = entry.metadata() else { continue };
             let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            let is_old = written.is_some_and(|at| at.as_micros() < u128::try_from(before.micros()).unwrap_or(0));
+            let is_old =
+                written.is_some_and(|at| at.as_micros() < u128::try_from(before.micros()).unwrap_or(0));
             if is_old && !keep.contains(digest) {
                 freed += meta.len();
                 fs::remove_file(entry.path()).map_err(disk)?;

@@ -2,7 +2,9 @@
 
 use hafen_base::Result;
 
-use crate::wire::{App, AppExec, AppExecuted, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate, Release};
+use crate::wire::{
+    App, AppExec, AppExecuted, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate, Release,
+};
 use crate::{Client, Conditions};
 
 impl Client {
@@ -110,7 +112,12 @@ impl Client {
     }
 
     /// What a build prints until it is over, as it comes.
-    pub async fn build_log_follow(&self, project: &str, app: &str, build: &str) -> Result<crate::TransportBody> {
+    pub async fn build_log_follow(
+        &self,
+        project: &str,
+        app: &str,
+        build: &str,
+    ) -> Result<crate::TransportBody> {
         self.follow(&format!("/api/v1/projects/{project}/apps/{app}/builds/{build}/log?follow=true")).await
     }
 }

@@ -3,7 +3,8 @@
 /// One word, whatever is in it. A shell has no NUL in words; it is left out.
 #[must_use]
 pub fn quote(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b'=');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b'=');
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();
     }
@@ -24,7 +25,9 @@ mod tests {
 
     #[test]
     fn a_shell_reads_back_what_was_quoted() {
-        for word in ["", "a", "a b", "it's", "$HOME `id` \"x\" \\", "new\nline", "*", "-e", "ü", "a'b'c''", "#no"] {
+        for word in
+            ["", "a", "a b", "it's", "$HOME `id` \"x\" \\", "new\nline", "*", "-e", "ü", "a'b'c''", "#no"]
+        {
             let line = words(&["printf", "%s", "--", word]);
             // `printf %s -- word` prints `--`, then the word.
             let told = Command::new("sh").args(["-c", &line]).output().unwrap();

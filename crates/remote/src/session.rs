@@ -177,7 +177,12 @@ impl Session {
     ///
     /// # Errors
     /// Unavailable when the connection breaks; the sink's.
-    pub async fn run(&self, command: &str, input: Option<Box<dyn Input>>, sink: &mut dyn Sink) -> Result<Ended> {
+    pub async fn run(
+        &self,
+        command: &str,
+        input: Option<Box<dyn Input>>,
+        sink: &mut dyn Sink,
+    ) -> Result<Ended> {
         let broken = |error: russh::Error| Fault::Protocol(error).told();
         let channel = self.handle.channel_open_session().await.map_err(broken)?;
         channel.exec(true, command).await.map_err(broken)?;

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hafen_base::{Clock as _, Error, Result, SystemClock};
-use hafen_client::wire::{
-    App, AppExec, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate,
-};
+use hafen_client::wire::{App, AppExec, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate};
 use hafen_client::{Client, Conditions, TransportBody};
 use http_body_util::BodyExt as _;
 
@@ -271,7 +269,11 @@ fn show(context: &Context, app: &App) -> Result<()> {
         (Some(repository), _) => format!("{repository}, branch {}", app.spec.source.branch),
         (None, git) => format!("{}, branch {}", git.as_deref().unwrap_or("-"), app.spec.source.branch),
     };
-    let run = app.spec.run.clone().or_else(|| app.spec.static_files.as_ref().map(|folder| format!("static {folder}")));
+    let run = app
+        .spec
+        .run
+        .clone()
+        .or_else(|| app.spec.static_files.as_ref().map(|folder| format!("static {folder}")));
     let facts = [
         ("name", app.name.clone()),
         ("state", app.state.clone()),
@@ -293,8 +295,14 @@ fn show(context: &Context, app: &App) -> Result<()> {
             .processes
             .iter()
             .map(|one| {
-                let cells =
-                    [one.id.clone(), one.state.clone(), one.release.to_string(), one.port.to_string(), one.restarts.to_string(), one.reason.clone()];
+                let cells = [
+                    one.id.clone(),
+                    one.state.clone(),
+                    one.release.to_string(),
+                    one.port.to_string(),
+                    one.restarts.to_string(),
+                    one.reason.clone(),
+                ];
                 cells.to_vec()
             })
             .collect();
@@ -358,7 +366,9 @@ async fn one(client: &Client, project: &str, named: Option<String>) -> Result<St
     let apps = client.app_list(project).await?;
     match apps.as_slice() {
         [one] => Ok(one.name.clone()),
-        [] => Err(usage(format!("project {project:?} has no app: write [app.NAME] into its hafen.toml, then hafen apply"))),
+        [] => Err(usage(format!(
+            "project {project:?} has no app: write [app.NAME] into its hafen.toml, then hafen apply"
+        ))),
         many => {
             let names: Vec<&str> = many.iter().map(|app| app.name.as_str()).collect();
             Err(usage(format!("which app? Say one of: {}", names.join(", "))))
@@ -418,7 +428,12 @@ fn tell(context: &Context, deployment: &Deployment) -> Result<()> {
         return output::json(deployment);
     }
     let release = deployment.release.map(|release| format!(", release {release}")).unwrap_or_default();
-    output::line(&format!("{} of {} {}{release}", deployment.id, deployment.app, deployment.state.replace('_', " ")));
+    output::line(&format!(
+        "{} of {} {}{release}",
+        deployment.id,
+        deployment.app,
+        deployment.state.replace('_', " ")
+    ));
     if !deployment.reason.is_empty() {
         output::line(&deployment.reason);
     }

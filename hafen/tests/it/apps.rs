@@ -31,7 +31,12 @@ impl Shop {
             .current_dir(&self.work)
             .env("HOME", self.platform.home.path())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .envs([("GIT_AUTHOR_NAME", "a"), ("GIT_AUTHOR_EMAIL", "a@b"), ("GIT_COMMITTER_NAME", "a"), ("GIT_COMMITTER_EMAIL", "a@b")])
+            .envs([
+                ("GIT_AUTHOR_NAME", "a"),
+                ("GIT_AUTHOR_EMAIL", "a@b"),
+                ("GIT_COMMITTER_NAME", "a"),
+                ("GIT_COMMITTER_EMAIL", "a@b"),
+            ])
             .output()
             .unwrap();
         assert!(output.status.success(), "{line}: {}", text(&output.stderr));
@@ -100,8 +105,12 @@ fn deployed_scaled_rolled_back_and_deleted() {
     let machines: Vec<String> = healthy(&app).into_iter().map(|(machine, _)| machine).collect();
     assert_eq!(machines.iter().filter(|name| *name == "web-1").count(), 2, "{app}");
     assert_eq!(machines.iter().filter(|name| *name == "web-2").count(), 1, "{app}");
-    let mut places: Vec<String> =
-        app["processes"].as_array().unwrap().iter().map(|one| format!("{}:{}", one["machine"], one["port"])).collect();
+    let mut places: Vec<String> = app["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{}:{}", one["machine"], one["port"]))
+        .collect();
     places.sort();
     places.dedup();
     assert_eq!(places.len(), 3);
@@ -119,7 +128,8 @@ fn deployed_scaled_rolled_back_and_deleted() {
     let told = shop.platform.good(&["rollback"]);
     assert!(told.contains("succeeded, release 1"), "{told}");
     assert!(shop.platform.good(&["rollback", "shop", "--release", "2"]).contains("release 2"));
-    let kinds: Vec<String> = shop.history().iter().map(|one| one["kind"].as_str().unwrap().to_owned()).collect();
+    let kinds: Vec<String> =
+        shop.history().iter().map(|one| one["kind"].as_str().unwrap().to_owned()).collect();
     assert_eq!(kinds, ["rollback", "rollback", "deploy", "deploy"]);
 
     // Scaled without a deployment.
@@ -188,7 +198,9 @@ fn a_broken_release_is_rolled_back_and_says_why() {
     });
     assert!(last["reason"].as_str().unwrap().contains("migration"), "{last}");
     let events = shop.platform.good(&["ledger", "list", "--json"]);
-    for kind in ["deployment.failed", "deployment.rolled_back", "deployment.succeeded", "app.migration_failed"] {
+    for kind in
+        ["deployment.failed", "deployment.rolled_back", "deployment.succeeded", "app.migration_failed"]
+    {
         assert!(events.contains(kind), "{kind}: {events}");
     }
 }
@@ -260,7 +272,11 @@ fn builds_come_and_go_with_their_machines() {
     let app = shop.settles();
     assert_eq!(app["state"], "running", "{app}");
     let build = shop.platform.json(&["build", "list", "shop"])["items"][0].clone();
-    assert_eq!((build["state"].as_str(), build["commit"].as_str()), (Some("succeeded"), Some(commit.as_str())), "{build}");
+    assert_eq!(
+        (build["state"].as_str(), build["commit"].as_str()),
+        (Some("succeeded"), Some(commit.as_str())),
+        "{build}"
+    );
     let log = shop.platform.good(&["build", "log", "shop"]);
     assert!(log.contains("$ make dist") && log.contains("built "), "{log}");
     let provenance = shop.platform.json(&["build", "provenance", "shop", "b1"]);
@@ -269,8 +285,12 @@ fn builds_come_and_go_with_their_machines() {
     assert!(sbom.contains("pkg:cargo/serde@1.0.0"), "{sbom}");
     let no_builder = |shop: &Shop| {
         let machines = shop.platform.json(&["machine", "list"]);
-        let names: Vec<String> =
-            machines["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+        let names: Vec<String> = machines["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect();
         let networks = shop.platform.good(&["network", "list", "--json"]);
         (names == ["web-1", "web-2"] && !networks.contains("hafen-build")).then_some(())
     };

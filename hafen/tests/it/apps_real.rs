@@ -89,7 +89,9 @@ fn from_a_commit_to_pages_and_back() {
     for wanted in ["503 Service Unavailable", "no database", "asked for health, and is v3 broken"] {
         assert!(told.contains(wanted), "{wanted}: {told}");
     }
-    until("it is rolled back", &shop.platform, || (shop.history()[0]["state"] == "rolled_back").then_some(()));
+    until("it is rolled back", &shop.platform, || {
+        (shop.history()[0]["state"] == "rolled_back").then_some(())
+    });
     every_page(&shop, &settles(&shop), "v2");
 
     // Back to the first, in seconds: nothing is built, nothing is carried.
@@ -109,7 +111,11 @@ fn from_a_commit_to_pages_and_back() {
 
     // Nothing of it stays.
     shop.platform.good(&["app", "delete", "shop"]);
-    let left = ssh(&shop.platform, "web-1", "ls /etc/systemd/system /var/lib/hafen /run /app 2>&1 | grep -c -e app-shop -e apps || true");
+    let left = ssh(
+        &shop.platform,
+        "web-1",
+        "ls /etc/systemd/system /var/lib/hafen /run /app 2>&1 | grep -c -e app-shop -e apps || true",
+    );
     assert_eq!(left, "0");
     let machines = shop.platform.json(&["machine", "list"]);
     assert_eq!(machines["items"].as_array().unwrap().len(), 1, "{machines}");
@@ -122,7 +128,9 @@ fn in_its_box(shop: &Shop, app: &Value) {
         let output = shop.platform.run(&["app", "exec", "shop", "--", command]);
         format!("{}{}", text(&output.stdout), text(&output.stderr))
     };
-    let told = exec("id -u; pwd; ls; echo $PORT; touch here 2>&1; touch /etc/here 2>&1; ls -A /var/lib/hafen; ls /home/hafen 2>&1; echo x > /tmp/mine && echo wrote");
+    let told = exec(
+        "id -u; pwd; ls; echo $PORT; touch here 2>&1; touch /etc/here 2>&1; ls -A /var/lib/hafen; ls /home/hafen 2>&1; echo x > /tmp/mine && echo wrote",
+    );
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].parse::<u32>().unwrap() > 60_000, "a user of its own: {told}");
     assert_eq!(lines[1..4], ["/app", "server.pl", "version"], "{told}");
@@ -132,7 +140,8 @@ fn in_its_box(shop: &Shop, app: &Value) {
     assert!(log.contains("web-1 | ") && log.contains("version v1 listens at 8080"), "{log}");
     // It is started again when it ends.
     let id = app["processes"][0]["id"].as_str().unwrap();
-    let unit = format!("app-shop.{}.service", id.split_once("-d").map(|(_, rest)| format!("d{rest}")).unwrap());
+    let unit =
+        format!("app-shop.{}.service", id.split_once("-d").map(|(_, rest)| format!("d{rest}")).unwrap());
     let machine = app["processes"][0]["machine"].as_str().unwrap();
     let main = |shop: &Shop| ssh(&shop.platform, machine, &format!("systemctl show -P MainPID {unit}"));
     let before = main(shop);
@@ -141,7 +150,8 @@ fn in_its_box(shop: &Shop, app: &Value) {
         let now = main(shop);
         (now != before && now != "0").then_some(())
     });
-    let score = ssh(&shop.platform, machine, &format!("sudo systemd-analyze security --no-pager {unit} | tail -1"));
+    let score =
+        ssh(&shop.platform, machine, &format!("sudo systemd-analyze security --no-pager {unit} | tail -1"));
     println!("{score}");
     assert!(score.contains("OK") || score.contains("SAFE"), "{score}");
 }
@@ -151,7 +161,9 @@ fn in_its_box(shop: &Shop, app: &Value) {
 fn static_files_are_served_without_a_web_server() {
     let _turn = turn();
     let shop = Shop::open(Platform::real());
-    shop.sh("mkdir -p public/sub; echo '<h1>hello</h1>' > public/index.html; echo sub > public/sub/index.html");
+    shop.sh(
+        "mkdir -p public/sub; echo '<h1>hello</h1>' > public/index.html; echo sub > public/sub/index.html",
+    );
     shop.push("one");
     let spec = json!({ "source": { "repository": "shop" }, "on": "web", "static": "public" });
     assert!(shop.set(&spec).status.success());
@@ -159,6 +171,9 @@ fn static_files_are_served_without_a_web_server() {
     assert_eq!(app["state"], "running", "{app} {:?}", shop.history());
     let place = &app["processes"][0];
     let told = page(&shop, place["machine"].as_str().unwrap(), place["port"].as_i64().unwrap());
-    assert!(told.starts_with("HTTP/1.1 200 OK") && told.contains("<h1>hello</h1>") && told.contains("text/html"), "{told}");
+    assert!(
+        told.starts_with("HTTP/1.1 200 OK") && told.contains("<h1>hello</h1>") && told.contains("text/html"),
+        "{told}"
+    );
     shop.platform.good(&["destroy", "--yes"]);
 }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use futures::future::try_join4;
 use hafen_base::{ErrorKind, Result};
 use hafen_client::wire::{
-    BUILD_KEY, BUILD_NETWORK, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut, Network, NetworkCreate,
-    NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut,
+    BUILD_KEY, BUILD_NETWORK, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut, Network,
+    NetworkCreate, NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut,
 };
 use hafen_client::{Client, Conditions};
 

@@ -368,7 +368,12 @@ async fn build_log(
     Ok(told(receiver, work))
 }
 
-async fn beside(apps: &Apps, row: &crate::apps::model::BuildRow, what: &str, named: &str) -> Result<Response> {
+async fn beside(
+    apps: &Apps,
+    row: &crate::apps::model::BuildRow,
+    what: &str,
+    named: &str,
+) -> Result<Response> {
     let none = || Error::not_found(format!("{named} of build {}", row.id()));
     let artifact = row.artifact.as_deref().ok_or_else(none)?;
     let text = tokio::fs::read(apps.beside(artifact, what)).await.map_err(|_| none())?;

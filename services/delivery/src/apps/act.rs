@@ -37,7 +37,13 @@ impl Apps {
         tx.commit().await.map_err(store_error)
     }
 
-    pub(crate) async fn place(&self, app: &AppRow, view: &View, release: i64, row: (Key, String, u16)) -> Result<()> {
+    pub(crate) async fn place(
+        &self,
+        app: &AppRow,
+        view: &View,
+        release: i64,
+        row: (Key, String, u16),
+    ) -> Result<()> {
         let (key, machine, port) = row;
         let host = view.seen.hosts.iter().find(|host| host.name == machine);
         let boot = host.map(|host| host.boot.clone()).unwrap_or_default();
@@ -168,11 +174,11 @@ impl Apps {
         let mut tidy = true;
         if is_gone {
             self.0.hands.forget(at);
-        } else if row.phase() != Phase::Placed || !row.told.is_empty() {
-            if let Err(error) = self.0.hands.stop(at, &app.name, &[row.id()]).await {
-                tracing::warn!(app = app.key(), process = row.full_id(), "it is ended later: {error}");
-                tidy = false;
-            }
+        } else if (row.phase() != Phase::Placed || !row.told.is_empty())
+            && let Err(error) = self.0.hands.stop(at, &app.name, &[row.id()]).await
+        {
+            tracing::warn!(app = app.key(), process = row.full_id(), "it is ended later: {error}");
+            tidy = false;
         }
         let mut tx = self.0.delivery.0.db.write().await?;
         store::process_delete(&mut tx, app, row.set, row.index).await?;
@@ -189,8 +195,7 @@ impl Apps {
         let at = At { project: &app.project, machine };
         let ids: Vec<String> =
             view.rows.iter().filter(|row| row.machine == machine).map(ProcessRow::id).collect();
-        let releases =
-            store::releases(&self.0.delivery.0.db, &app.project, &app.name, i64::MAX, 20).await?;
+        let releases = store::releases(&self.0.delivery.0.db, &app.project, &app.name, i64::MAX, 20).await?;
         let mut keep: Vec<i64> = releases
             .iter()
             .filter(|release| release.kept)
@@ -259,8 +264,14 @@ impl Apps {
             Migrated::Failed(why) => Migration::Failed(why),
         };
         let (kind, message) = match &release.migration {
-            Migration::Failed(why) => ("app.migration_failed", format!("the migration of release {} of {} failed: {why}", release.number, app.name)),
-            _ => ("app.migrated", format!("the migration of release {} of {} is done", release.number, app.name)),
+            Migration::Failed(why) => (
+                "app.migration_failed",
+                format!("the migration of release {} of {} failed: {why}", release.number, app.name),
+            ),
+            _ => (
+                "app.migrated",
+                format!("the migration of release {} of {} is done", release.number, app.name),
+            ),
         };
         let mut tx = self.0.delivery.0.db.write().await?;
         store::release_put(&mut tx, app, &release).await?;

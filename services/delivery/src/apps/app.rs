@@ -55,8 +55,10 @@ impl Apps {
         parts.platform.project_get(project).await?;
         // Read before the transaction: a source from elsewhere takes its time. What is not there yet comes with a push.
         let known = store::find(&parts.db, project, name).await?;
-        let needs_head = known.as_ref().is_none_or(|row| row.live.is_none() || row.spec.source != spec.source);
-        let head = if needs_head { self.0.sources.resolve(project, &spec.source, None).await.ok() } else { None };
+        let needs_head =
+            known.as_ref().is_none_or(|row| row.live.is_none() || row.spec.source != spec.source);
+        let head =
+            if needs_head { self.0.sources.resolve(project, &spec.source, None).await.ok() } else { None };
         let (now, by) = (self.now(), actor());
         let mut tx = parts.db.write().await?;
         let found = store::find_in(&mut tx, project, name).await?;
@@ -106,9 +108,16 @@ impl Apps {
     }
 
     /// The deployment that a changed wish asks for, if any.
-    async fn follows(&self, row: &AppRow, before: &AppSpec, is_new: bool, head: Option<String>) -> Result<Option<Wish>> {
+    async fn follows(
+        &self,
+        row: &AppRow,
+        before: &AppSpec,
+        is_new: bool,
+        head: Option<String>,
+    ) -> Result<Option<Wish>> {
         // How many there are, and what is to happen to branches, changes no process.
-        let same = AppSpec { replicas: row.spec.replicas, preview: row.spec.preview.clone(), ..before.clone() };
+        let same =
+            AppSpec { replicas: row.spec.replicas, preview: row.spec.preview.clone(), ..before.clone() };
         if !is_new && same == row.spec {
             return Ok(None);
         }
@@ -180,12 +189,14 @@ impl Apps {
             check_branch(reference).map_err(|why| Error::invalid_field("/ref", why))?;
         }
         if let Some(commit) = &body.commit
-            && !(matches!(commit.len(), 40 | 64) && commit.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+            && !(matches!(commit.len(), 40 | 64)
+                && commit.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
         {
             return Err(Error::invalid_field("/commit", "a whole commit: 40 or 64 hexadecimal digits"));
         }
         let kind = if body.release.is_some() { "rollback" } else { "deploy" };
-        let wish = Wish { kind, git_ref: body.git_ref.clone(), commit: body.commit.clone(), release: body.release };
+        let wish =
+            Wish { kind, git_ref: body.git_ref.clone(), commit: body.commit.clone(), release: body.release };
         self.wished(project, name, once, |_| Ok(wish)).await
     }
 
@@ -201,7 +212,9 @@ impl Apps {
         let number = match (release, row.live) {
             (Some(number), _) => number,
             (None, Some(live)) => self.release_before(&row, live).await?,
-            (None, None) => return Err(Error::conflict(format!("app {name:?} has no release to go back from"))),
+            (None, None) => {
+                return Err(Error::conflict(format!("app {name:?} has no release to go back from")));
+            }
         };
         let wish = Wish { kind: "rollback", release: Some(number), ..Wish::default() };
         self.wished(project, name, once, |_| Ok(wish)).await
@@ -213,19 +226,26 @@ impl Apps {
         for deployment in store::deployments(db, &row.project, &row.name, live.set, 200).await? {
             if deployment.state == DeploymentState::Succeeded
                 && let Some(number) = deployment.release.filter(|number| *number != live.release)
-                && store::release(db, &row.project, &row.name, number).await?.is_some_and(|release| release.kept)
+                && store::release(db, &row.project, &row.name, number)
+                    .await?
+                    .is_some_and(|release| release.kept)
             {
                 return Ok(number);
             }
         }
-        Err(Error::conflict(format!("no kept release of {:?} served before release {}", row.name, live.release)))
+        Err(Error::conflict(format!(
+            "no kept release of {:?} served before release {}",
+            row.name, live.release
+        )))
     }
 
     /// New processes of the release that serves.
     pub(crate) async fn restart(&self, project: &str, name: &str, once: Option<&Once>) -> Result<Deployment> {
         self.wished(project, name, once, |row| match row.live {
             Some(live) => Ok(Wish { kind: "restart", release: Some(live.release), ..Wish::default() }),
-            None => Err(Error::conflict(format!("nothing of app {name:?} runs: there is nothing to restart"))),
+            None => {
+                Err(Error::conflict(format!("nothing of app {name:?} runs: there is nothing to restart")))
+            }
         })
         .await
     }
@@ -248,7 +268,8 @@ impl Apps {
         let wish = wish(&row)?;
         if let Some(number) = wish.release {
             let release = store::release(&parts.db, project, name, number).await?;
-            let release = release.ok_or_else(|| Error::not_found(format!("release {number} of app {name:?}")))?;
+            let release =
+                release.ok_or_else(|| Error::not_found(format!("release {number} of app {name:?}")))?;
             if !release.kept {
                 return Err(Error::conflict(format!(
                     "the artefact of release {number} is not kept any more: deploy its commit {} instead",
@@ -279,7 +300,8 @@ impl Apps {
         };
         let row = store::find_in(&mut acting.tx, project, name).await?.ok_or_else(|| no_app(name))?;
         let deployment = store::deployment_in(&mut acting.tx, project, name, number).await?;
-        let mut deployment = deployment.ok_or_else(|| Error::not_found(format!("deployment d{number} of app {name:?}")))?;
+        let mut deployment =
+            deployment.ok_or_else(|| Error::not_found(format!("deployment d{number} of app {name:?}")))?;
         if deployment.state.is_over() {
             return Err(Error::conflict(format!(
                 "deployment {} is over: it {}",
@@ -303,7 +325,13 @@ impl Apps {
     }
 
     /// Another number of processes.
-    pub(crate) async fn scale(&self, project: &str, name: &str, replicas: i64, once: Option<&Once>) -> Result<App> {
+    pub(crate) async fn scale(
+        &self,
+        project: &str,
+        name: &str,
+        replicas: i64,
+        once: Option<&Once>,
+    ) -> Result<App> {
         if !(0..=1000).contains(&replicas) {
             return Err(Error::invalid_field("/replicas", "0 to 1000 processes"));
         }
@@ -343,7 +371,8 @@ impl Apps {
         let mut row = store::find_in(&mut tx, project, name).await?.ok_or_else(|| no_app(name))?;
         if_match(row.generation)?;
         let previews = store::page(&parts.db, project, "", 10_000).await?;
-        let previews = previews.into_iter().filter(|one| one.preview.as_ref().is_some_and(|it| it.of == name));
+        let previews =
+            previews.into_iter().filter(|one| one.preview.as_ref().is_some_and(|it| it.of == name));
         let mut going: Vec<AppRow> = previews.filter(|one| !one.destroying).collect();
         if !row.destroying {
             going.push(row.clone());
@@ -355,7 +384,8 @@ impl Apps {
             one.generation += 1;
             store::put(&mut tx, one).await?;
             let message = format!("app {} is being deleted", one.name);
-            self.event(&mut tx, project, "app.deleted", format!("app/{}", one.name), message, json!({})).await?;
+            self.event(&mut tx, project, "app.deleted", format!("app/{}", one.name), message, json!({}))
+                .await?;
         }
         tx.commit().await.map_err(store_error)?;
         for one in &going {
@@ -380,8 +410,13 @@ impl Apps {
         let (now, by) = (self.now(), actor());
         let mut tx = parts.db.write().await?;
         let found = store::find_in(&mut tx, &of.project, &name).await?;
-        if found.as_ref().is_some_and(|row| row.preview.as_ref().is_none_or(|it| it.of != of.name || it.branch != branch)) {
-            return Err(Error::conflict(format!("the preview of {branch:?} would be called {name:?}, which is another app")));
+        if found
+            .as_ref()
+            .is_some_and(|row| row.preview.as_ref().is_none_or(|it| it.of != of.name || it.branch != branch))
+        {
+            return Err(Error::conflict(format!(
+                "the preview of {branch:?} would be called {name:?}, which is another app"
+            )));
         }
         if found.as_ref().is_some_and(|row| row.destroying) {
             return Err(Error::unavailable(format!("the last preview {name:?} is still being deleted")));
@@ -451,7 +486,10 @@ pub(crate) fn matches(pattern: &str, branch: &str) -> bool {
             if after.is_empty() {
                 return true;
             }
-            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| rest.get(at..).is_some_and(|rest| matches(after, rest)))
+            rest.char_indices()
+                .map(|(at, _)| at)
+                .chain([rest.len()])
+                .any(|at| rest.get(at..).is_some_and(|rest| matches(after, rest)))
         }),
     }
 }

@@ -100,7 +100,9 @@ impl Balancer for Client {
     }
 
     async fn look(&self, project: &str, backend: &str) -> Result<Option<BTreeMap<String, Balanced>>> {
-        let Some(seen) = found(self.backend_get(project, backend).await)? else { return Ok(Some(BTreeMap::new())) };
+        let Some(seen) = found(self.backend_get(project, backend).await)? else {
+            return Ok(Some(BTreeMap::new()));
+        };
         let endpoints = seen.endpoints.into_iter().map(|endpoint| {
             let balanced = Balanced {
                 in_flight: u64::try_from(endpoint.in_flight).unwrap_or(0),
@@ -186,6 +188,11 @@ pub trait Sources: Send + Sync + 'static {
     ///
     /// # Errors
     /// Not found when there is no such commit.
-    async fn archive(&self, project: &str, source: &AppSource, commit: &str, spool: &Path)
-    -> Result<(File, i64)>;
+    async fn archive(
+        &self,
+        project: &str,
+        source: &AppSource,
+        commit: &str,
+        spool: &Path,
+    ) -> Result<(File, i64)>;
 }

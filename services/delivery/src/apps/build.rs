@@ -13,7 +13,9 @@ use ed25519_dalek::SigningKey;
 use hafen_artifact::{Limits, Packed, provenance, sbom};
 use hafen_base::{Error, ErrorKind, Result};
 use hafen_client::Conditions;
-use hafen_client::wire::{BUILD_KEY, BUILD_NETWORK, Egress, MachineCreate, MachineSpec, MachineState, NetworkCreate};
+use hafen_client::wire::{
+    BUILD_KEY, BUILD_NETWORK, Egress, MachineCreate, MachineSpec, MachineState, NetworkCreate,
+};
 use hafen_db::store_error;
 use hafen_remote::Sink;
 use hafen_work::{Next, Reconciler};
@@ -59,24 +61,28 @@ impl Reconciler for Builds {
     async fn reconcile(&self, key: &str) -> Result<Next> {
         let mut parts = key.rsplitn(2, '/');
         let (Some(number), Some(rest)) = (parts.next(), parts.next()) else { return Ok(Next::Done) };
-        let (Some((project, app)), Ok(number)) = (rest.split_once('/'), number.parse()) else { return Ok(Next::Done) };
+        let (Some((project, app)), Ok(number)) = (rest.split_once('/'), number.parse()) else {
+            return Ok(Next::Done);
+        };
         let db = &self.0.0.delivery.0.db;
         let Some(row) = store::build(db, project, app, number).await? else { return Ok(Next::Done) };
         // Nobody else works on this key: one that runs was begun by a process that died, or is to begin again.
         if row.state.is_over() || row.state == BuildState::Running {
-            if let Some(machine) = &row.machine {
-                if !self.0.builder_gone(&row, machine).await? {
-                    return Ok(Next::After(Duration::from_millis(500)));
-                }
+            if let Some(machine) = &row.machine
+                && !self.0.builder_gone(&row, machine).await?
+            {
+                return Ok(Next::After(Duration::from_millis(500)));
             }
             let over = row.state.is_over();
-            self.0.build_change(&row, |row| {
-                row.machine = None;
-                if !row.state.is_over() {
-                    row.state = BuildState::Queued;
-                    row.reason = "the platform stopped while it ran: it begins again".into();
-                }
-            }).await?;
+            self.0
+                .build_change(&row, |row| {
+                    row.machine = None;
+                    if !row.state.is_over() {
+                        row.state = BuildState::Queued;
+                        row.reason = "the platform stopped while it ran: it begins again".into();
+                    }
+                })
+                .await?;
             if over {
                 self.0.network_unneeded(&row.project).await?;
                 self.0.0.wake.wake(format!("{}/{}", row.project, row.app));
@@ -108,7 +114,11 @@ impl Apps {
     }
 
     /// Changes a build's row as it stands now.
-    async fn build_change(&self, row: &BuildRow, change: impl FnOnce(&mut BuildRow) + Send) -> Result<BuildRow> {
+    async fn build_change(
+        &self,
+        row: &BuildRow,
+        change: impl FnOnce(&mut BuildRow) + Send,
+    ) -> Result<BuildRow> {
         let parts = &self.0.delivery.0;
         let mut tx = parts.db.write().await?;
         let now = store::build_in(&mut tx, &row.project, &row.app, row.number).await?;
@@ -121,7 +131,12 @@ impl Apps {
 
     async fn build(&self, row: BuildRow) -> Result<()> {
         if row.attempts >= MOST_ATTEMPTS {
-            return self.build_over(&row, Err(Error::conflict(format!("it was begun {MOST_ATTEMPTS} times and came to no end")))).await;
+            return self
+                .build_over(
+                    &row,
+                    Err(Error::conflict(format!("it was begun {MOST_ATTEMPTS} times and came to no end"))),
+                )
+                .await;
         }
         let started = self.now();
         let row = self
@@ -266,7 +281,10 @@ impl Apps {
                 Err(error) => return Err(error),
             }
             if self.now().since(begun) > MACHINE {
-                return Err(Error::conflict(format!("its machine did not start within {} s", MACHINE.as_secs())));
+                return Err(Error::conflict(format!(
+                    "its machine did not start within {} s",
+                    MACHINE.as_secs()
+                )));
             }
         }
     }
@@ -303,7 +321,9 @@ impl Apps {
     /// Who made it of what, signed, and what is in it: written beside the artefact.
     fn signed(&self, row: &BuildRow, packed: &Packed, locks: &[(String, Vec<u8>)]) -> Result<Value> {
         let source = match (&row.source.repository, &row.source.git) {
-            (Some(repository), _) => format!("git+{}/git/{}/{repository}.git", self.0.platform_name, row.project),
+            (Some(repository), _) => {
+                format!("git+{}/git/{}/{repository}.git", self.0.platform_name, row.project)
+            }
             (None, Some(url)) => format!("git+{url}"),
             (None, None) => String::new(),
         };
@@ -342,7 +362,10 @@ impl Apps {
 
     async fn build_over(&self, row: &BuildRow, done: Result<(Packed, Value)>) -> Result<()> {
         // What may pass is tried again by the next attempt.
-        let again = |error: &Error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal) && row.attempts < MOST_ATTEMPTS;
+        let again = |error: &Error| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal)
+                && row.attempts < MOST_ATTEMPTS
+        };
         if let Err(error) = &done
             && again(error)
         {
@@ -358,7 +381,10 @@ impl Apps {
                 "build.succeeded",
                 json!({ "build": row.id(), "commit": row.commit, "image": row.image_digest, "artifact": packed.digest, "provenance": envelope }),
             ),
-            Err(error) => ("build.failed", json!({ "build": row.id(), "commit": row.commit, "reason": error.to_string() })),
+            Err(error) => (
+                "build.failed",
+                json!({ "build": row.id(), "commit": row.commit, "reason": error.to_string() }),
+            ),
         };
         let mut tx = parts.db.write().await?;
         let now = store::build_in(&mut tx, &row.project, &row.app, row.number).await?;
@@ -476,7 +502,10 @@ impl Sink for Log {
             self.file.flush().await.map_err(Error::internal)?;
             self.written += u64::try_from(bytes.len()).unwrap_or(0);
             if self.written >= LOG_MOST {
-                self.file.write_all(b"\n(the rest of the log is left out)\n").await.map_err(Error::internal)?;
+                self.file
+                    .write_all(b"\n(the rest of the log is left out)\n")
+                    .await
+                    .map_err(Error::internal)?;
             }
         }
         Ok(())

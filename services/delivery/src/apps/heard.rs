@@ -44,19 +44,30 @@ impl Apps {
                     continue;
                 }
                 let previews = app.spec.preview.as_ref();
-                let previewed =
-                    branch != app.spec.source.branch && previews.is_some_and(|it| it.branches.iter().any(|one| matches(one, branch)));
+                let previewed = branch != app.spec.source.branch
+                    && previews.is_some_and(|it| it.branches.iter().any(|one| matches(one, branch)));
                 match &update.new {
                     Some(commit) if branch == app.spec.source.branch => {
-                        let body = DeploymentCreate { commit: Some(commit.clone()), ..DeploymentCreate::default() };
+                        let body =
+                            DeploymentCreate { commit: Some(commit.clone()), ..DeploymentCreate::default() };
                         // The key makes a push that is told again act once, also when the process died between two apps.
                         let key = format!("{} {}", push.id, branch);
-                        let once = Once::new(&key.chars().take(255).collect::<String>(), &format!("push {}", app.key()), commit.as_bytes()).ok();
+                        let once = Once::new(
+                            &key.chars().take(255).collect::<String>(),
+                            &format!("push {}", app.key()),
+                            commit.as_bytes(),
+                        )
+                        .ok();
                         self.deploy(&app.project, &app.name, &body, once.as_ref()).await?;
                     }
                     Some(commit) if previewed => match self.preview_put(app, branch, commit).await {
                         // Nothing that a later try would mend.
-                        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound) => {
+                        Err(error)
+                            if matches!(
+                                error.kind(),
+                                ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound
+                            ) =>
+                        {
                             tracing::warn!(app = app.key(), branch, "no preview: {error}");
                         }
                         other => other?,
@@ -137,8 +148,9 @@ impl Apps {
         }
         let settled = Timestamp::from_micros(self.now().micros() - 3_600_000_000);
         let store = self.0.store.clone();
-        let (gone, freed) =
-            tokio::task::spawn_blocking(move || store.collect(&keep, settled)).await.map_err(hafen_base::Error::internal)??;
+        let (gone, freed) = tokio::task::spawn_blocking(move || store.collect(&keep, settled))
+            .await
+            .map_err(hafen_base::Error::internal)??;
         for digest in &gone {
             for what in ["provenance", "sbom"] {
                 let _absent = tokio::fs::remove_file(self.beside(digest, what)).await;

@@ -37,7 +37,13 @@ impl Apps {
     }
 
     /// Sends what the log of a machine says, line by line.
-    pub(crate) async fn log_told(&self, app: &AppRow, machine: &str, lines: Lines<'_>, to: mpsc::Sender<Bytes>) {
+    pub(crate) async fn log_told(
+        &self,
+        app: &AppRow,
+        machine: &str,
+        lines: Lines<'_>,
+        to: mpsc::Sender<Bytes>,
+    ) {
         let at = At { project: &app.project, machine };
         let mut sink = Prefixed { prefix: format!("{machine} | "), rest: Vec::new(), to };
         if let Err(error) = self.0.hands.lines(at, &app.name, lines, &mut sink).await {
@@ -107,7 +113,9 @@ impl Prefixed {
     async fn line(&mut self, line: &[u8]) -> Result<()> {
         let mut bytes = self.prefix.clone().into_bytes();
         // What a process says must not command a terminal.
-        bytes.extend(line.iter().map(|byte| if byte.is_ascii_control() && *byte != b'\t' { b' ' } else { *byte }));
+        bytes.extend(
+            line.iter().map(|byte| if byte.is_ascii_control() && *byte != b'\t' { b' ' } else { *byte }),
+        );
         bytes.push(b'\n');
         self.to.send(bytes.into()).await.map_err(|_| Error::unavailable("nobody listens any more"))
     }

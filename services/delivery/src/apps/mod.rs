@@ -171,7 +171,9 @@ impl Apps {
         change: impl FnOnce(&mut AppRow) + Send,
     ) -> Result<Option<AppRow>> {
         let mut tx = self.0.delivery.0.db.write().await?;
-        let Some(mut row) = crate::store::app::find_in(&mut tx, project, name).await? else { return Ok(None) };
+        let Some(mut row) = crate::store::app::find_in(&mut tx, project, name).await? else {
+            return Ok(None);
+        };
         change(&mut row);
         crate::store::app::put(&mut tx, &row).await?;
         tx.commit().await.map_err(store_error)?;

@@ -342,7 +342,9 @@ impl AppRow {
             "destroying"
         } else if last.is_some_and(|one| !one.state.is_over()) {
             "deploying"
-        } else if last.is_some_and(|one| matches!(one.state, DeploymentState::Failed | DeploymentState::RolledBack)) {
+        } else if last
+            .is_some_and(|one| matches!(one.state, DeploymentState::Failed | DeploymentState::RolledBack))
+        {
             "failed"
         } else if self.live.is_none() {
             "empty"
@@ -421,7 +423,10 @@ pub fn check(name: &str, spec: &AppSpec) -> Result<()> {
             || health.path.len() > 1024
             || !health.path.bytes().all(|byte| byte.is_ascii_graphic())
         {
-            return Err(field("/health/path", "a path begins with `/` and has at most 1024 visible ASCII characters".into()));
+            return Err(field(
+                "/health/path",
+                "a path begins with `/` and has at most 1024 visible ASCII characters".into(),
+            ));
         }
         let bounds = [
             ("/health/healthy_after", health.healthy_after, 1..=100),
@@ -487,7 +492,9 @@ fn check_env(spec: &AppSpec) -> Result<()> {
         if !good {
             return Err(Error::invalid_field(
                 "/env",
-                format!("{name:?}: a variable's name has 1 to 128 of A-Z, a-z, 0-9 and `_`, and begins with no digit"),
+                format!(
+                    "{name:?}: a variable's name has 1 to 128 of A-Z, a-z, 0-9 and `_`, and begins with no digit"
+                ),
             ));
         }
         if matches!(name.as_str(), "PORT" | "HOME" | "CREDENTIALS_DIRECTORY") {
@@ -552,7 +559,11 @@ fn check_folder(folder: &str) -> Result<(), String> {
         && !folder.starts_with(['/', '-'])
         && !folder.chars().any(char::is_control)
         && folder.split('/').all(|part| part != "..");
-    if good { Ok(()) } else { Err("a folder within the source, as `dist` or `web/dist`; `.` for all of it".into()) }
+    if good {
+        Ok(())
+    } else {
+        Err("a folder within the source, as `dist` or `web/dist`; `.` for all of it".into())
+    }
 }
 
 #[cfg(test)]
@@ -564,7 +575,22 @@ mod tests {
         for good in ["main", "feature/a-b", "v1.2.3", "0x"] {
             assert!(check_branch(good).is_ok(), "{good}");
         }
-        for bad in ["", "-x", "--upload-pack=x", "a..b", "a//b", "a/", "/a", "a b", "a:b", "a.lock", "a/.b", "a~1", "ü", "x."] {
+        for bad in [
+            "",
+            "-x",
+            "--upload-pack=x",
+            "a..b",
+            "a//b",
+            "a/",
+            "/a",
+            "a b",
+            "a:b",
+            "a.lock",
+            "a/.b",
+            "a~1",
+            "ü",
+            "x.",
+        ] {
             assert!(check_branch(bad).is_err(), "{bad}");
         }
         for good in [".", "dist", "a/b", "./dist"] {
@@ -578,7 +604,8 @@ mod tests {
     #[test]
     fn specs() {
         let with = |change: &str| -> AppSpec {
-            let mut spec: serde_json::Value = serde_json::json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop" });
+            let mut spec: serde_json::Value =
+                serde_json::json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop" });
             let change: serde_json::Value = serde_json::from_str(change).unwrap();
             for (name, value) in change.as_object().unwrap() {
                 spec[name] = value.clone();

@@ -94,7 +94,9 @@ impl Phase {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Placed, Self::Started, Self::Serving, Self::Draining].into_iter().find(|one| one.as_str() == text)
+        [Self::Placed, Self::Started, Self::Serving, Self::Draining]
+            .into_iter()
+            .find(|one| one.as_str() == text)
     }
 }
 
@@ -143,7 +145,11 @@ pub enum Action {
     Tidy(String),
     /// Begin the migration, or look after it.
     Migrate,
-    Place { key: Key, machine: String, port: u16 },
+    Place {
+        key: Key,
+        machine: String,
+        port: u16,
+    },
     Start(Key),
     Probe(Key),
     Serve(Key),
@@ -262,7 +268,8 @@ fn places(
     let mut actions = Vec::new();
     let coming = mine.iter().filter(|one| matches!(one.phase, Phase::Placed | Phase::Started)).count();
     let replicas = usize::try_from(wanted.replicas).unwrap_or(usize::MAX);
-    let at_once = if serving_before == 0 || wanted.blue_green { MOST_AT_ONCE } else { replicas.div_ceil(4).max(1) };
+    let at_once =
+        if serving_before == 0 || wanted.blue_green { MOST_AT_ONCE } else { replicas.div_ceil(4).max(1) };
     let mut room = at_once.saturating_sub(coming);
     // How many of this set, and of all, each machine has; and its ports.
     let mut load: BTreeMap<&str, (usize, usize)> = BTreeMap::new();

@@ -23,7 +23,13 @@ fn wanted(set: i64, replicas: u32) -> Wanted {
 }
 
 fn hosts(names: &[&str]) -> Vec<Host> {
-    let host = |name: &&str| Host { name: (*name).into(), boot: "1".into(), taken: BTreeSet::new(), tidy: true, takes: true };
+    let host = |name: &&str| Host {
+        name: (*name).into(),
+        boot: "1".into(),
+        taken: BTreeSet::new(),
+        tidy: true,
+        takes: true,
+    };
     names.iter().map(host).collect()
 }
 
@@ -81,7 +87,10 @@ fn a_first_deployment_places_starts_probes_and_serves() {
         process(1, 1, "b", 8080, Phase::Started),
         Process { good: 2, ..process(1, 2, "a", 8081, Phase::Started) },
     ];
-    assert_eq!(decided(&w, hosts(&["a", "b"]), placed, 1), ["start d1-0", "probe d1-1", "serve d1-2", "wait"]);
+    assert_eq!(
+        decided(&w, hosts(&["a", "b"]), placed, 1),
+        ["start d1-0", "probe d1-1", "serve d1-2", "wait"]
+    );
     let all: Vec<_> = (0..3).map(|index| process(1, index, "a", 8080, Phase::Serving)).collect();
     assert_eq!(decided(&w, hosts(&["a"]), all.clone(), 1), ["succeed"]);
     // And nothing once it is so.
@@ -179,7 +188,8 @@ fn a_lost_machine_moves_its_processes() {
 
 #[test]
 fn scaling_keeps_the_set() {
-    let four: Vec<_> = (0..4).map(|index| process(1, index, "a", 8080 + index as u16, Phase::Serving)).collect();
+    let four: Vec<_> =
+        (0..4_u16).map(|index| process(1, u32::from(index), "a", 8080 + index, Phase::Serving)).collect();
     let down = Wanted { deploying: false, ..wanted(1, 2) };
     assert_eq!(decided(&down, hosts(&["a"]), four.clone(), 0), ["drain d1-3", "drain d1-2", "wait"]);
     let up = Wanted { deploying: false, ..wanted(1, 6) };
@@ -227,7 +237,11 @@ impl World {
         for action in plan(&self.wanted, &self.seen, now) {
             match action {
                 Action::Tidy(machine) => {
-                    self.seen.hosts.iter_mut().filter(|one| one.name == machine).for_each(|one| one.tidy = true);
+                    self.seen
+                        .hosts
+                        .iter_mut()
+                        .filter(|one| one.name == machine)
+                        .for_each(|one| one.tidy = true);
                 }
                 Action::Migrate => {
                     self.migrated += 1;
@@ -238,7 +252,10 @@ impl World {
                         !self.seen.processes.iter().any(|one| one.machine == machine && one.port == port),
                         "a port is given twice"
                     );
-                    assert!(!self.seen.processes.iter().any(|one| one.key == key), "a process is placed twice");
+                    assert!(
+                        !self.seen.processes.iter().any(|one| one.key == key),
+                        "a process is placed twice"
+                    );
                     let placed = process(key.set, key.index, &machine, port, Phase::Placed);
                     self.seen.processes.push(Process { since: now, ..placed });
                 }

@@ -79,7 +79,8 @@ impl Apps {
             }
             other => other,
         };
-        let rolls = |row: &&DeploymentRow| matches!(row.state, DeploymentState::Migrating | DeploymentState::Rolling);
+        let rolls =
+            |row: &&DeploymentRow| matches!(row.state, DeploymentState::Migrating | DeploymentState::Rolling);
         // Its number and its processes have changed by now.
         let Some(app) = store::find(db, &app.project, &app.name).await? else { return Ok(Next::Done) };
         let target = match newest.as_ref().filter(rolls) {
@@ -99,7 +100,7 @@ impl Apps {
         };
         let Some(view) = self.view(&app).await? else { return self.project_gone(&app).await };
         let next = match target {
-            Some(target) => self.carry_out(&app, &view, target).await?,
+            Some(target) => self.carry_out(&app, &view, &target).await?,
             None => self.empty(&app, &view, newest.is_none()).await?,
         };
         Ok(match (next, wait) {
@@ -113,7 +114,8 @@ impl Apps {
     fn wanted(&self, app: &AppRow, target: &Target) -> Wanted {
         let spec = &target.release.spec;
         let health = spec.health.as_ref();
-        let number = |value: Option<i64>, else_: u64| value.and_then(|v| u64::try_from(v).ok()).unwrap_or(else_);
+        let number =
+            |value: Option<i64>, else_: u64| value.and_then(|v| u64::try_from(v).ok()).unwrap_or(else_);
         let migration = match &target.release.migration {
             Migration::Done => plan::Migration::Done,
             Migration::Due | Migration::Begun(_) => plan::Migration::Due,
@@ -138,8 +140,8 @@ impl Apps {
         }
     }
 
-    async fn carry_out(&self, app: &AppRow, view: &View, target: Target) -> Result<Next> {
-        let wanted = self.wanted(app, &target);
+    async fn carry_out(&self, app: &AppRow, view: &View, target: &Target) -> Result<Next> {
+        let wanted = self.wanted(app, target);
         let actions = plan(&wanted, &view.seen, self.now());
         let row_of = |key| view.rows.iter().find(|row| row.key() == key).cloned();
         let (mut wait, mut moved, mut balance, mut no_machine) = (None, false, false, false);
@@ -170,7 +172,8 @@ impl Apps {
                     }
                 }
                 Action::Serve(key) | Action::Drain(key) => {
-                    let phase = if matches!(action, Action::Serve(_)) { Phase::Serving } else { Phase::Draining };
+                    let phase =
+                        if matches!(action, Action::Serve(_)) { Phase::Serving } else { Phase::Draining };
                     if let Some(row) = row_of(*key) {
                         self.enter(app, row, phase).await?;
                         (balance, moved) = (true, true);
@@ -185,12 +188,12 @@ impl Apps {
                     }
                 }
                 Action::Succeed => {
-                    self.succeeded(app, &target).await?;
+                    self.succeeded(app, target).await?;
                     (balance, moved) = (true, true);
                 }
                 Action::Fail(failure) => {
                     let reason = self.reason(app, view, failure).await;
-                    self.failed(app, &target, reason).await?;
+                    self.failed(app, target, reason).await?;
                     moved = true;
                 }
             }
@@ -268,7 +271,8 @@ impl Apps {
         let open = store::deployments_open(db, &app.project, &app.name).await?;
         if open.is_empty() && app.observed != app.generation {
             let generation = app.generation;
-            self.app_change(&app.project, &app.name, |row| row.observed = row.observed.max(generation)).await?;
+            self.app_change(&app.project, &app.name, |row| row.observed = row.observed.max(generation))
+                .await?;
         }
         Ok(Next::Done)
     }
@@ -290,7 +294,8 @@ impl Apps {
         let Some(mut row) = target.deployment.clone() else { return Ok(()) };
         row.state = DeploymentState::Succeeded;
         row.ended_at = Some(self.now());
-        let message = format!("release {} of {} serves ({}, {})", target.live.release, app.name, row.kind, row.id());
+        let message =
+            format!("release {} of {} serves ({}, {})", target.live.release, app.name, row.kind, row.id());
         self.deployment_told(app, &row, "deployment.succeeded", message, true).await?;
         self.collect(app).await?;
         self.untidy(app).await
@@ -347,7 +352,12 @@ impl Apps {
         match self.prepared(app, &mut row).await {
             Ok(wait) => Ok((Some(row), wait)),
             // What the person who asked can mend ends it; what passes is tried again.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Conflict) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Conflict
+                ) =>
+            {
                 row.state = DeploymentState::Failed;
                 row.ended_at = Some(self.now());
                 row.reason = error.to_string();
@@ -372,14 +382,17 @@ impl Apps {
         if let Some(number) = row.release {
             let release = store::release(&parts.db, &app.project, &app.name, number).await?;
             let release = release.filter(|release| release.kept && self.0.store.has(&release.artifact));
-            let release = release.ok_or_else(|| Error::not_found(format!("release {number} any more: its artefact is not kept")))?;
+            let release = release.ok_or_else(|| {
+                Error::not_found(format!("release {number} any more: its artefact is not kept"))
+            })?;
             self.rolls(app, row, &release).await?;
             return Ok(None);
         }
         let commit = match &row.commit {
             Some(commit) => commit.clone(),
             None => {
-                let found = self.0.sources.resolve(&app.project, &app.spec.source, row.git_ref.as_deref()).await?;
+                let found =
+                    self.0.sources.resolve(&app.project, &app.spec.source, row.git_ref.as_deref()).await?;
                 row.commit = Some(found.clone());
                 found
             }
@@ -393,14 +406,22 @@ impl Apps {
         if row.state == DeploymentState::Queued {
             let image = parts.platform.image_get(&app.project, &wanted.image).await.map_err(|error| {
                 if error.kind() == ErrorKind::NotFound {
-                    Error::not_found(format!("image {:?}, in which {} is built: add [image.{}]", wanted.image, app.name, wanted.image))
+                    Error::not_found(format!(
+                        "image {:?}, in which {} is built: add [image.{}]",
+                        wanted.image, app.name, wanted.image
+                    ))
                 } else {
                     error
                 }
             })?;
             match image.state.as_str() {
                 "ready" => {}
-                "failed" => return Err(Error::conflict(format!("image {:?} could not be made: {}", wanted.image, image.reason))),
+                "failed" => {
+                    return Err(Error::conflict(format!(
+                        "image {:?} could not be made: {}",
+                        wanted.image, image.reason
+                    )));
+                }
                 _ => return Ok(Some(Duration::from_secs(1))),
             }
             let build = self.build_for(app, row, &commit, &image.digest).await?;
@@ -440,7 +461,13 @@ impl Apps {
     }
 
     /// A build of this commit in this image: one that there is, or a new one.
-    async fn build_for(&self, app: &AppRow, row: &DeploymentRow, commit: &str, image: &str) -> Result<BuildRow> {
+    async fn build_for(
+        &self,
+        app: &AppRow,
+        row: &DeploymentRow,
+        commit: &str,
+        image: &str,
+    ) -> Result<BuildRow> {
         let parts = &self.0.delivery.0;
         let Some(wanted) = &app.spec.build else { return Err(Error::internal("nothing to build")) };
         let same = |build: &BuildRow| {
@@ -509,10 +536,13 @@ impl Apps {
             .await?
             .ok_or_else(|| Error::not_found(format!("app {:?}", app.name)))?;
         // How many there are is no part of a release.
-        let as_released = |spec: &hafen_client::wire::AppSpec| hafen_client::wire::AppSpec { replicas: 0, ..spec.clone() };
+        let as_released =
+            |spec: &hafen_client::wire::AppSpec| hafen_client::wire::AppSpec { replicas: 0, ..spec.clone() };
         let known = store::releases(&parts.db, &app.project, &app.name, i64::MAX, 50).await?;
         if let Some(mut release) = known.into_iter().find(|release| {
-            release.commit == commit && release.artifact == artifact && as_released(&release.spec) == as_released(&app.spec)
+            release.commit == commit
+                && release.artifact == artifact
+                && as_released(&release.spec) == as_released(&app.spec)
         }) {
             release.kept = true;
             store::release_put(&mut tx, &app, &release).await?;
@@ -545,7 +575,11 @@ impl Apps {
     async fn rolls(&self, app: &AppRow, row: &mut DeploymentRow, release: &ReleaseRow) -> Result<()> {
         row.release = Some(release.number);
         row.reason.clear();
-        row.state = if release.migration == Migration::Done { DeploymentState::Rolling } else { DeploymentState::Migrating };
+        row.state = if release.migration == Migration::Done {
+            DeploymentState::Rolling
+        } else {
+            DeploymentState::Migrating
+        };
         let message = format!("{} of {}: release {} comes into service", row.id(), app.name, release.number);
         self.deployment_told(app, row, "deployment.rolling", message, false).await
     }
@@ -611,7 +645,8 @@ impl Apps {
         let mut tx = self.0.delivery.0.db.write().await?;
         store::delete(&mut tx, &app.project, &app.name).await?;
         let message = format!("app {} is gone: {why}", app.name);
-        self.event(&mut tx, &app.project, "app.destroyed", format!("app/{}", app.name), message, json!({})).await?;
+        self.event(&mut tx, &app.project, "app.destroyed", format!("app/{}", app.name), message, json!({}))
+            .await?;
         tx.commit().await.map_err(store_error)?;
         self.ring();
         // The caches and logs of its builds are nobody's any more.
@@ -630,7 +665,15 @@ impl Apps {
             row.generation += 1;
             store::put(&mut tx, &row).await?;
             let message = format!("preview {} is over", app.name);
-            self.event(&mut tx, &app.project, "preview.expired", format!("app/{}", app.name), message, json!({})).await?;
+            self.event(
+                &mut tx,
+                &app.project,
+                "preview.expired",
+                format!("app/{}", app.name),
+                message,
+                json!({}),
+            )
+            .await?;
         }
         tx.commit().await.map_err(store_error)?;
         self.ring();

@@ -55,8 +55,7 @@ impl Apps {
             .collect();
         self.look_at_starting(app, &hosts, &mut rows).await?;
         let waits = rows.iter().any(|row| matches!(row.phase(), Phase::Serving | Phase::Draining));
-        let balanced =
-            if waits { self.0.balancer.look(&app.project, &app.name).await? } else { None };
+        let balanced = if waits { self.0.balancer.look(&app.project, &app.name).await? } else { None };
         let processes = rows
             .iter()
             .map(|row| {

@@ -75,7 +75,12 @@ impl Git {
         self.run_to(command, Stdio::piped(), time).await
     }
 
-    async fn run_to(&self, mut command: Command, to: Stdio, time: Duration) -> Result<(bool, String, String)> {
+    async fn run_to(
+        &self,
+        mut command: Command,
+        to: Stdio,
+        time: Duration,
+    ) -> Result<(bool, String, String)> {
         let missing = |error: std::io::Error| {
             Error::unavailable(format!("git does not run ({error}): apt-get install git")).with_cause(error)
         };
@@ -86,8 +91,13 @@ impl Git {
                 return Err(Error::unavailable(format!("git did not end within {} s", time.as_secs())));
             }
         };
-        let said: String = String::from_utf8_lossy(&output.stderr).chars().filter(|c| *c != '\0').take(COMPLAINT).collect();
-        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned(), said.trim().to_owned()))
+        let said: String =
+            String::from_utf8_lossy(&output.stderr).chars().filter(|c| *c != '\0').take(COMPLAINT).collect();
+        Ok((
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            said.trim().to_owned(),
+        ))
     }
 
     /// The repository of a source; one from elsewhere is fetched when `fresh`.
@@ -123,7 +133,9 @@ impl Git {
 
     async fn commit_of(&self, folder: &Path, name: &str) -> Result<Option<String>> {
         let mut parse = Self::command(folder);
-        parse.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]).arg(format!("{name}^{{commit}}"));
+        parse
+            .args(["rev-parse", "--verify", "--quiet", "--end-of-options"])
+            .arg(format!("{name}^{{commit}}"));
         let (good, told, _) = self.run(parse, LOCAL).await?;
         Ok(Some(told).filter(|told| good && told.bytes().all(|byte| byte.is_ascii_hexdigit())))
     }
@@ -222,7 +234,11 @@ mod tests {
         for name in [None, Some("main"), Some("v1"), Some("feature/x")] {
             assert_eq!(git.resolve("hello", &source, name).await.unwrap(), commit, "{name:?}");
         }
-        for (name, kind) in [("nope", ErrorKind::NotFound), ("--upload-pack=x", ErrorKind::Invalid), ("HEAD~1", ErrorKind::Invalid)] {
+        for (name, kind) in [
+            ("nope", ErrorKind::NotFound),
+            ("--upload-pack=x", ErrorKind::Invalid),
+            ("HEAD~1", ErrorKind::Invalid),
+        ] {
             assert_eq!(git.resolve("hello", &source, Some(name)).await.unwrap_err().kind(), kind, "{name}");
         }
         let (mut file, time) = git.archive("hello", &source, &commit, home.path()).await.unwrap();

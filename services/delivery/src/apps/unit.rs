@@ -81,7 +81,11 @@ impl Unit<'_> {
     }
 
     fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.spec.env.iter().filter(|(_, value)| matches!(value, AppEnv::Secret(_))).map(|(name, _)| name.as_str())
+        self.spec
+            .env
+            .iter()
+            .filter(|(_, value)| matches!(value, AppEnv::Secret(_)))
+            .map(|(name, _)| name.as_str())
     }
 
     /// The command that it is for.
@@ -246,6 +250,9 @@ mod tests {
         let migration = Unit { id: "migrate-3", port: None, ..unit(&migrated) };
         assert!(migration.start().contains("./shop migrate"));
         let file = migration.file();
-        assert!(file.contains("Type=oneshot") && !file.contains("Restart=") && !file.contains("[Install]"), "{file}");
+        assert!(
+            file.contains("Type=oneshot") && !file.contains("Restart=") && !file.contains("[Install]"),
+            "{file}"
+        );
     }
 }

@@ -157,7 +157,12 @@ numbered!(
 );
 
 /// A deployment, in a transaction.
-pub async fn deployment_in(tx: &mut Tx, project: &str, app: &str, number: i64) -> Result<Option<DeploymentRow>> {
+pub async fn deployment_in(
+    tx: &mut Tx,
+    project: &str,
+    app: &str,
+    number: i64,
+) -> Result<Option<DeploymentRow>> {
     let row = sqlx::query("SELECT doc FROM app_deployment WHERE project = $1 AND app = $2 AND number = $3")
         .bind(project)
         .bind(app)
@@ -323,25 +328,28 @@ pub async fn process_put(tx: &mut Tx, app: &AppRow, row: &ProcessRow) -> Result<
 }
 
 pub async fn process_delete(tx: &mut Tx, app: &AppRow, set: i64, index: u32) -> Result<()> {
-    sqlx::query("DELETE FROM app_process WHERE project = $1 AND app = $2 AND set_number = $3 AND position = $4")
-        .bind(&app.project)
-        .bind(&app.name)
-        .bind(set)
-        .bind(i64::from(index))
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    sqlx::query(
+        "DELETE FROM app_process WHERE project = $1 AND app = $2 AND set_number = $3 AND position = $4",
+    )
+    .bind(&app.project)
+    .bind(&app.name)
+    .bind(set)
+    .bind(i64::from(index))
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
     Ok(())
 }
 
 /// Machines on which something of an app may lie, with the boot in which they were looked through.
 pub async fn machines(db: &Db, project: &str, app: &str) -> Result<Vec<(String, String)>> {
-    let rows = sqlx::query("SELECT machine, boot FROM app_machine WHERE project = $1 AND app = $2 ORDER BY machine")
-        .bind(project)
-        .bind(app)
-        .fetch_all(db.reader())
-        .await
-        .map_err(store_error)?;
+    let rows =
+        sqlx::query("SELECT machine, boot FROM app_machine WHERE project = $1 AND app = $2 ORDER BY machine")
+            .bind(project)
+            .bind(app)
+            .fetch_all(db.reader())
+            .await
+            .map_err(store_error)?;
     rows.iter().map(|row| Ok((text(row, "machine")?, text(row, "boot")?))).collect()
 }
 
@@ -384,7 +392,11 @@ pub async fn heard(tx: &mut Tx, id: &str, at: i64) -> Result<bool> {
 
 /// What was heard before this moment is not told again.
 pub async fn heard_forget(tx: &mut Tx, before: i64) -> Result<()> {
-    sqlx::query("DELETE FROM app_heard WHERE at < $1").bind(before).execute(&mut **tx).await.map_err(store_error)?;
+    sqlx::query("DELETE FROM app_heard WHERE at < $1")
+        .bind(before)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
     Ok(())
 }
 
@@ -402,7 +414,8 @@ mod tests {
         AppRow {
             project: project.into(),
             name: name.into(),
-            spec: serde_json::from_str(r#"{"source":{"repository":"shop"},"on":"web","run":"./shop"}"#).unwrap(),
+            spec: serde_json::from_str(r#"{"source":{"repository":"shop"},"on":"web","run":"./shop"}"#)
+                .unwrap(),
             generation: 1,
             observed: 0,
             destroying: false,
@@ -491,11 +504,18 @@ mod tests {
             let names: Vec<String> =
                 page(&db, "hello", "other", 10).await.unwrap().into_iter().map(|app| app.name).collect();
             assert_eq!(names, ["shop"]);
-            let there: Vec<_> =
-                processes(&db, "hello", "shop").await.unwrap().iter().map(|one| (one.set, one.index)).collect();
+            let there: Vec<_> = processes(&db, "hello", "shop")
+                .await
+                .unwrap()
+                .iter()
+                .map(|one| (one.set, one.index))
+                .collect();
             assert_eq!(there, [(1, 1), (2, 0), (2, 1)], "{name}");
             assert_eq!(ports(&db, "hello").await.unwrap().len(), 3);
-            assert_eq!(machines(&db, "hello", "shop").await.unwrap(), [("web-1".to_owned(), "boot".to_owned())]);
+            assert_eq!(
+                machines(&db, "hello", "shop").await.unwrap(),
+                [("web-1".to_owned(), "boot".to_owned())]
+            );
             let open = deployments_open(&db, "hello", "shop").await.unwrap();
             assert_eq!(open.iter().map(|one| one.number).collect::<Vec<_>>(), [2]);
             let page = deployments(&db, "hello", "shop", i64::MAX, 10).await.unwrap();

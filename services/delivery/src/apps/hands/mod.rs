@@ -126,8 +126,13 @@ pub trait Hands: Send + Sync + 'static {
     async fn exec(&self, at: At<'_>, app: &str, id: &str, command: &str, to: &mut dyn Sink) -> Result<Ended>;
 
     /// Builds on a machine that is there for nothing else.
-    async fn build(&self, at: At<'_>, job: BuildJob<'_>, spool: &std::path::Path, log: &mut dyn Sink)
-    -> Result<Built>;
+    async fn build(
+        &self,
+        at: At<'_>,
+        job: BuildJob<'_>,
+        spool: &std::path::Path,
+        log: &mut dyn Sink,
+    ) -> Result<Built>;
 
     /// The machine is gone, or another by the same name: what is remembered of it is wrong.
     fn forget(&self, at: At<'_>);

@@ -115,10 +115,12 @@ impl Hands for SimHands {
 
     async fn start(&self, at: At<'_>, app: &str, id: &str, archive: Zeroizing<Vec<u8>>) -> Result<()> {
         let start = text(&archive, "start");
-        let port = start.lines().find_map(|line| line.strip_prefix("export PORT=")?.parse().ok()).unwrap_or(0);
+        let port =
+            start.lines().find_map(|line| line.strip_prefix("export PORT=")?.parse().ok()).unwrap_or(0);
         let command = start.lines().find(|line| line.starts_with("command=")).unwrap_or_default().to_owned();
         self.with(at, |disk| {
-            let process = disk.apps.entry(app.to_owned()).or_default().processes.entry(id.to_owned()).or_default();
+            let process =
+                disk.apps.entry(app.to_owned()).or_default().processes.entry(id.to_owned()).or_default();
             let starts = process.starts + 1;
             *process = SimProcess { port, command, starts };
         })
@@ -178,7 +180,8 @@ impl Hands for SimHands {
     }
 
     async fn lines(&self, at: At<'_>, app: &str, lines: Lines<'_>, to: &mut dyn Sink) -> Result<()> {
-        let processes = self.with(at, |disk| disk.apps.entry(app.to_owned()).or_default().processes.clone())?;
+        let processes =
+            self.with(at, |disk| disk.apps.entry(app.to_owned()).or_default().processes.clone())?;
         for (id, process) in processes {
             if lines.process.is_none_or(|wanted| wanted == id) {
                 let line = format!("{id} is simulated, at port {}\n", process.port);
@@ -188,12 +191,25 @@ impl Hands for SimHands {
         Ok(())
     }
 
-    async fn exec(&self, _at: At<'_>, _app: &str, id: &str, command: &str, to: &mut dyn Sink) -> Result<Ended> {
+    async fn exec(
+        &self,
+        _at: At<'_>,
+        _app: &str,
+        id: &str,
+        command: &str,
+        to: &mut dyn Sink,
+    ) -> Result<Ended> {
         to.out(format!("{id} would run: {command}\n").as_bytes()).await?;
         Ok(Ended::Status(0))
     }
 
-    async fn build(&self, _at: At<'_>, mut job: BuildJob<'_>, spool: &Path, log: &mut dyn Sink) -> Result<Built> {
+    async fn build(
+        &self,
+        _at: At<'_>,
+        mut job: BuildJob<'_>,
+        spool: &Path,
+        log: &mut dyn Sink,
+    ) -> Result<Built> {
         for command in job.commands {
             log.out(format!("$ {command}\nsimulated\n").as_bytes()).await?;
             if command.contains("fail") {

@@ -2,6 +2,7 @@
 //! as long as it is used.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::Path;
@@ -141,7 +142,11 @@ impl Ssh {
             return Ok(said.out);
         }
         let verb = args.first().copied().unwrap_or_default();
-        Err(Error::unavailable(format!("{verb} on machine {:?} ended with {ended}: {}", at.machine, said.complaint())))
+        Err(Error::unavailable(format!(
+            "{verb} on machine {:?} ended with {ended}: {}",
+            at.machine,
+            said.complaint()
+        )))
     }
 }
 
@@ -273,14 +278,20 @@ impl Hands for Ssh {
         for archive in [Some(job.source), job.cache].into_iter().flatten() {
             let ended = self.run(at, unpack, Some(file(archive)?), log, CARRY).await?;
             if !ended.is_success() {
-                return Err(Error::unavailable(format!("the source does not arrive in the builder: {ended}")));
+                return Err(Error::unavailable(format!(
+                    "the source does not arrive in the builder: {ended}"
+                )));
             }
         }
-        let exports: String =
-            job.env.iter().map(|(name, value)| format!("export {name}={}; ", quote(value))).collect();
+        let exports = job.env.iter().fold(String::new(), |mut text, (name, value)| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "export {name}={}; ", quote(value));
+            text
+        });
         for command in job.commands {
             log.out(format!("$ {command}\n").as_bytes()).await?;
-            let line = format!("cd build/source || exit 1; {exports}exec sh -ec {} 2>&1 </dev/null", quote(command));
+            let line =
+                format!("cd build/source || exit 1; {exports}exec sh -ec {} 2>&1 </dev/null", quote(command));
             let ended = self.run(at, &line, None, log, Duration::from_secs(48 * 3600)).await?;
             if !ended.is_success() {
                 built.failed = format!("{command:?} ended with {ended}");
@@ -355,7 +366,8 @@ impl Sink for ToFile<'_> {
 /// One request, and whether its answer is a good one.
 async fn answer(mut stream: Duplex, path: &str) -> Result<(), String> {
     let broke = |error: std::io::Error| format!("GET {path}: the connection broke off: {error}");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: hafen\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: hafen\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(broke)?;
     let mut said = Vec::new();
     // Whoever keeps the connection open has said enough after the head.
@@ -405,7 +417,8 @@ fn looked(app: &str, said: &str) -> Looked {
             let Some((name, value)) = line.split_once('=') else { continue };
             match name {
                 "Id" => {
-                    let id = value.strip_prefix(&format!("app-{app}.")).and_then(|id| id.strip_suffix(".service"));
+                    let id =
+                        value.strip_prefix(&format!("app-{app}.")).and_then(|id| id.strip_suffix(".service"));
                     process.id = id.unwrap_or_default().to_owned();
                 }
                 "ActiveState" => value.clone_into(&mut process.state),
@@ -437,7 +450,10 @@ mod tests {
         assert_eq!(looked.releases, [3, 4]);
         assert_eq!(looked.processes[0].id, "d7-0");
         assert_eq!((looked.processes[0].state.as_str(), looked.processes[0].ended.as_str()), ("active", ""));
-        assert_eq!((looked.processes[1].restarts, looked.processes[1].ended.as_str()), (2, "exit-code, status 3"));
+        assert_eq!(
+            (looked.processes[1].restarts, looked.processes[1].ended.as_str()),
+            (2, "exit-code, status 3")
+        );
         assert_eq!(super::looked("shop", ""), Looked::default());
     }
 
@@ -446,7 +462,8 @@ mod tests {
         for good in ["HTTP/1.1 200 OK\r\n\r\nok", "HTTP/1.0 302 Found\r\n", "HTTP/1.1 204\r\n"] {
             assert_eq!(judge("/", good.as_bytes()), Ok(()), "{good}");
         }
-        let told = judge("/healthz", b"HTTP/1.1 503 Service Unavailable\r\nx: y\r\n\r\nno\ndatabase").unwrap_err();
+        let told =
+            judge("/healthz", b"HTTP/1.1 503 Service Unavailable\r\nx: y\r\n\r\nno\ndatabase").unwrap_err();
         assert_eq!(told, "GET /healthz answered \"HTTP/1.1 503 Service Unavailable\": no database");
         for bad in ["", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 abc\r\n", "HTTP/1.1 100 Continue\r\n"] {
             assert!(judge("/", bad.as_bytes()).is_err(), "{bad}");
@@ -455,8 +472,14 @@ mod tests {
 
     #[test]
     fn the_script_is_one_word() {
-        let line = line(&["look", "shop"]).replacen("sudo -n ", "", 1).replace("verb=$1", "echo \"$1 $2\"; exit");
+        let line =
+            line(&["look", "shop"]).replacen("sudo -n ", "", 1).replace("verb=$1", "echo \"$1 $2\"; exit");
         let told = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
-        assert_eq!(String::from_utf8(told.stdout).unwrap(), "look shop\n", "{}", String::from_utf8_lossy(&told.stderr));
+        assert_eq!(
+            String::from_utf8(told.stdout).unwrap(),
+            "look shop\n",
+            "{}",
+            String::from_utf8_lossy(&told.stderr)
+        );
     }
 }
