@@ -51,6 +51,7 @@ put_unit() {
     mkdir -p "$secrets/$1/new.$2"
     tar -x -f - -C "$secrets/$1/new.$2" --no-same-owner
     from=$secrets/$1/new.$2
+    chmod -R go= "$from"
     mkdir -p "$root/$1/processes/$2" "$from/credentials"
     chmod 0755 "$root/$1/processes/$2"
     for file in "$from"/*; do
@@ -71,7 +72,7 @@ start() {
     put_unit "$1" "$2"
     unit=$(unit "$1" "$2")
     # As `systemctl enable` does, which would reload once more.
-    mkdir -p "$units/multi-user.target.wants"
+    [ -d "$units/multi-user.target.wants" ] || install -d -m 0755 "$units/multi-user.target.wants"
     ln -sf "$units/$unit" "$units/multi-user.target.wants/$unit"
     systemctl daemon-reload
     systemctl reset-failed "$unit" 2>/dev/null || :
@@ -163,7 +164,8 @@ migrate() {
         systemctl daemon-reload
         touch "$marks/$2.begun"
         sync -f "$marks"
-        systemctl start --no-block "$unit"
+        # Ends waiting, not the migration.
+        timeout 20 systemctl start "$unit" 2>/dev/null || :
     else
         cat >/dev/null
     fi
