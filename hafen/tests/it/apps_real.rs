@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::apps::{Shop, healthy};
+use crate::load::Load;
 use crate::platform::{Platform, text};
 use crate::real::{ssh, turn, until};
 
@@ -75,7 +76,8 @@ fn from_a_commit_to_pages_and_back() {
     every_page(&shop, &app, "v1 it's on");
     in_its_box(&shop, &app);
 
-    // A second version, by command.
+    // A second version, by command, while requests go on.
+    let load = Load::begin(&shop.platform, "shop");
     version(&shop, "v2");
     let told = shop.platform.good(&["deploy"]);
     assert!(told.contains("succeeded, release 2"), "{told}");
@@ -101,6 +103,10 @@ fn from_a_commit_to_pages_and_back() {
     println!("rollback of 3 processes: {took:?}");
     assert!(took.as_secs() < 60, "{took:?}");
     every_page(&shop, &settles(&shop), "v1");
+    let (answered, again) = load.counts();
+    println!("{answered} answered under a rolling deployment, a broken one and a rollback");
+    assert_eq!(again, 0, "no process was asked that did not take requests");
+    assert!(answered > 100, "{answered}");
 
     // A machine is lost.
     shop.platform.good(&["machine", "delete", "web-2"]);
@@ -108,6 +114,9 @@ fn from_a_commit_to_pages_and_back() {
         (healthy(&shop.app()) == vec![("web-1".to_owned(), 1); 3]).then_some(())
     });
     every_page(&shop, &shop.app(), "v1");
+    let told = load.end();
+    println!("{} answered, {} of them by a second process", told.answered, told.again);
+    assert!(told.failed.is_empty() && told.last.contains("v1"), "{told:?}");
 
     // Nothing of it stays.
     shop.platform.good(&["app", "delete", "shop"]);

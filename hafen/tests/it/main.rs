@@ -17,6 +17,7 @@ mod http;
 mod identity;
 mod kill;
 mod ledger;
+mod load;
 mod operator;
 mod outside;
 mod people;
