@@ -15,7 +15,10 @@ pub struct Shop {
 
 impl Shop {
     pub fn open(platform: Platform) -> Self {
-        platform.manifest(2, "");
+        // An image that other tests use as well: it is built once.
+        let manifest = "project = \"hello\"\n[network.backend]\n[image.web]\ndistribution = \"debian\"\nrelease = \"trixie\"\n\
+                        packages = [\"rsync\"]\n[machine.web]\ncount = 2\nimage = \"web\"\nnetwork = \"backend\"\n";
+        std::fs::write(platform.home.path().join("hafen.toml"), manifest).unwrap();
         platform.good(&["apply", "--yes"]);
         let work = platform.home.path().join("work");
         let shop = Self { platform, work };
