@@ -112,6 +112,7 @@ fn what_next(error: &Error) -> Option<&'static str> {
         "hook" => Some("see those there are with: hafen hook list"),
         "network" => Some("see those there are with: hafen network list"),
         "snapshot" => Some("see those there are with: hafen machine snapshot list MACHINE"),
+        "app" => Some("see those there are with: hafen app list"),
         "operation" => Some("see those there are with: hafen operation list"),
         "project" | "stack" => {
             Some("`hafen apply` in a folder with a hafen.toml makes one; -p names another")

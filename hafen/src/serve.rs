@@ -73,6 +73,9 @@ pub struct ServeArgs {
     /// SSH sessions are listed for so many days after their end; the ledger keeps its own record.
     #[arg(long, value_name = "DAYS", default_value_t = hafen_access::SESSION_DAYS, env = "HAFEN_SESSION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
     pub session_days: u32,
+    /// Seconds within which a process of an app has to become healthy; a deployment that takes longer is rolled back.
+    #[arg(long, value_name = "SECONDS", default_value = "120", env = "HAFEN_DEPLOY_PATIENCE", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub deploy_patience: u64,
     /// Name of this platform's ledger at its first start, as example.org/ledger; a random one unless given.
     #[arg(long, default_value = "", env = "HAFEN_LEDGER_ORIGIN", hide_default_value = true)]
     pub ledger_origin: String,
@@ -133,6 +136,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.delivery.router())
         .merge(services.vault.router())
         .merge(services.edge.router())
+        .merge(services.apps.router())
         .merge(about.router())
         .merge(crate::gate::explain::router(services.rights.clone()))
         .split_for_parts();

@@ -8,6 +8,11 @@ use hafen_access::{Access, AccessConfig, WatchConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
+use hafen_delivery::apps::hands::Hands;
+use hafen_delivery::apps::hands::sim::SimHands;
+use hafen_delivery::apps::hands::ssh::Ssh;
+use hafen_delivery::apps::sources::Git;
+use hafen_delivery::apps::{Apps, AppsConfig, Pace};
 use hafen_delivery::{Delivery, DeliveryConfig};
 use hafen_edge::{Edge, EdgeConfig};
 use hafen_identity::{Cost, Identity, IdentityConfig, Network};
@@ -16,7 +21,7 @@ use hafen_machines::engine::Engine;
 use hafen_machines::engine::qemu::{Qemu, QemuConfig};
 use hafen_machines::engine::sim::{Faults, Sim, World};
 use hafen_machines::{Machines, MachinesConfig};
-use hafen_sshca::SshCa;
+use hafen_sshca::{SshCa, sealed_key};
 use hafen_stacks::{Stacks, StacksConfig, read_manifest};
 use hafen_vault::{Vault, VaultConfig};
 use hafen_work::Health;
@@ -42,6 +47,7 @@ pub struct Services {
     pub vault: Vault,
     pub edge: Edge,
     pub data_plane: Arc<DataPlane>,
+    pub apps: Apps,
     pub rights: Rights,
     pub engine: Arc<dyn Engine>,
     pub keys: Arc<Keys>,
@@ -79,18 +85,6 @@ impl Services {
             location: location.clone(),
             platform: client.clone(),
             key: keys.master.clone(),
-            clock: Arc::clone(&clock),
-            random: Arc::clone(&random),
-            health: health.clone(),
-        })
-        .await?;
-        let stacks = Stacks::open(StacksConfig {
-            location: location.clone(),
-            platform: Arc::new(inside(
-                hafen_machines::api::router(machines.clone()).merge(vault.router()),
-                &*random,
-            )),
-            read: Arc::new(read_manifest),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             health: health.clone(),
@@ -154,6 +148,20 @@ impl Services {
             health: health.clone(),
         })
         .await?;
+        // What apps stand on, and what a project is made of.
+        let around =
+            || hafen_machines::api::router(machines.clone()).merge(vault.router()).merge(edge.router());
+        let apps = apps(args, home, &keys, &delivery, &inside(around(), &*random))?;
+        delivery.set_pushed(Arc::new(apps.clone()));
+        let stacks = Stacks::open(StacksConfig {
+            location: location.clone(),
+            platform: Arc::new(inside(around().merge(delivery.router()).merge(apps.router()), &*random)),
+            read: Arc::new(read_manifest),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            health: health.clone(),
+        })
+        .await?;
         let ledger = Ledger::open(LedgerConfig {
             location,
             folder: home.path("ledger"),
@@ -183,6 +191,7 @@ impl Services {
             ledger,
             access,
             delivery,
+            apps,
             vault,
             edge,
             data_plane,
@@ -206,6 +215,7 @@ impl Services {
             self.delivery.run(stop.clone()),
             self.edge.run(stop.clone()),
             self.data_plane.run(stop.clone()),
+            self.apps.run(stop.clone()),
             self.machines.run(stop.clone()),
             self.stacks.run(stop.clone()),
             self.identity.run(stop.clone()),
@@ -213,6 +223,29 @@ impl Services {
             self.ledger.run(stop.clone())
         );
     }
+}
+
+/// Apps, on the machines there are: real ones by SSH, simulated ones by what their disks would say.
+fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platform: &Client) -> Result<Apps> {
+    let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let hands: Arc<dyn Hands> = match args.engine {
+        EngineKind::Qemu => {
+            Arc::new(Ssh::new(platform.clone(), Arc::clone(&keys.ca), Arc::clone(&clock), random))
+        }
+        EngineKind::Sim => Arc::new(SimHands::open(&home.path("sim/apps"))?),
+    };
+    let git = Git { repositories: Arc::new(delivery.clone()), copies: home.path("delivery/copies"), clock };
+    Apps::open(AppsConfig {
+        delivery: delivery.clone(),
+        folder: home.path("delivery"),
+        hands,
+        balancer: Arc::new(platform.clone()),
+        vault: Arc::new(platform.clone()),
+        sources: Arc::new(git),
+        signing_key: sealed_key(&home.path("ca"), "artifact_signing_key", &keys.master, &SystemRandom)?,
+        platform_name: args.public_url.clone().unwrap_or_else(|| "http://localhost".into()),
+        pace: Pace { patience: Duration::from_secs(args.deploy_patience), ..Pace::default() },
+    })
 }
 
 async fn engine(args: &ServeArgs, home: &Home, ca: &Arc<SshCa>) -> Result<Arc<dyn Engine>> {

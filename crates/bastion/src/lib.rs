@@ -15,12 +15,9 @@
 //! Beside machines, git repositories are reached here (`git`), by the same certificates, and by keys that open one repository
 //! each: a session channel runs git's two commands, which somebody else carries out.
 //!
-//! `command` is the way back: the platform as a client of a machine's SSH server.
-//!
 //! Must not know: services, HTTP, machines.
 
 pub mod certificate;
-pub mod command;
 mod connection;
 mod gate;
 mod git;

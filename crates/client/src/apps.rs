@@ -2,7 +2,9 @@
 
 use hafen_base::Result;
 
-use crate::wire::{App, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate, Release};
+use crate::wire::{
+    App, AppExec, AppExecuted, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate, Release,
+};
 use crate::{Client, Conditions};
 
 impl Client {
@@ -97,5 +99,25 @@ impl Client {
     pub async fn app_restart(&self, project: &str, app: &str, with: &Conditions) -> Result<Deployment> {
         self.post(&format!("/api/v1/projects/{project}/apps/{app}/restart"), &serde_json::json!({}), with)
             .await
+    }
+
+    /// Runs a command where a process of the app is.
+    pub async fn app_exec(&self, project: &str, app: &str, body: &AppExec) -> Result<AppExecuted> {
+        self.post(&format!("/api/v1/projects/{project}/apps/{app}/exec"), body, &Conditions::default()).await
+    }
+
+    /// What its processes say, as it comes; `query` as `lines=100&follow=true`.
+    pub async fn app_logs(&self, project: &str, app: &str, query: &str) -> Result<crate::TransportBody> {
+        self.follow(&format!("/api/v1/projects/{project}/apps/{app}/logs?{query}")).await
+    }
+
+    /// What a build prints until it is over, as it comes.
+    pub async fn build_log_follow(
+        &self,
+        project: &str,
+        app: &str,
+        build: &str,
+    ) -> Result<crate::TransportBody> {
+        self.follow(&format!("/api/v1/projects/{project}/apps/{app}/builds/{build}/log?follow=true")).await
     }
 }

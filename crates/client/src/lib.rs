@@ -6,6 +6,7 @@
 
 mod access;
 mod apps;
+mod duplex;
 mod edge;
 mod identity;
 mod ledger;
@@ -29,6 +30,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use duplex::Duplex;
 pub use secret::Secret;
 pub use stream::ByteStream;
 pub use transport::{Body as TransportBody, HttpTransport, RouterTransport, SocketTransport, Transport};

@@ -1,6 +1,7 @@
 //! The command line: one file per noun. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 changes pending.
 
 mod access;
+mod app;
 mod ask;
 mod context;
 mod doctor;
@@ -104,6 +105,16 @@ enum Command {
     /// Secrets: set them, never see them.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// Apps: what runs on the machines.
+    #[command(subcommand)]
+    App(app::AppCommand),
+    /// Take what was pushed into service, and wait until it serves.
+    Deploy(app::DeployArgs),
+    /// Go back to a release, without a build.
+    Rollback(app::RollbackArgs),
+    /// Builds of apps.
+    #[command(subcommand)]
+    Build(app::BuildCommand),
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
@@ -184,6 +195,10 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Repository(command) => repository::run(&context, command).await.map(|()| 0),
         Command::Hook(command) => repository::hook(&context, command).await.map(|()| 0),
         Command::Secret(command) => secret::run(&context, command).await,
+        Command::App(command) => app::run(&context, command).await,
+        Command::Deploy(args) => app::deploy(&context, args).await,
+        Command::Rollback(args) => app::rollback(&context, args).await,
+        Command::Build(command) => app::build(&context, command).await.map(|()| 0),
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Route(command) => edge::route(&context, command).await.map(|()| 0),
         Command::Certificate(command) => edge::certificate(&context, command).await.map(|()| 0),

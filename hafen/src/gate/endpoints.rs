@@ -230,6 +230,8 @@ const VAULT: &[Endpoint] = &[
     project("POST", "/api/v1/projects/{project}/secrets/{secret}/versions", "secret.write"),
     project("DELETE", "/api/v1/projects/{project}/secrets/{secret}/versions/{version}", "secret.delete"),
     project("POST", "/api/v1/projects/{project}/secrets/{secret}/read", "secret.read"),
+];
+
 /// The edge.
 const EDGE: &[Endpoint] = &[
     project("GET", "/api/v1/projects/{project}/routes", "route.read"),
@@ -246,6 +248,29 @@ const EDGE: &[Endpoint] = &[
     organisation("GET", "/api/v1/edge/authority", "account.self"),
 ];
 
+/// Apps, their builds, releases and deployments.
+const APPS: &[Endpoint] = &[
+    project("GET", "/api/v1/projects/{project}/apps", "app.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}", "app.read"),
+    project("PUT", "/api/v1/projects/{project}/apps/{app}", "app.write"),
+    project("DELETE", "/api/v1/projects/{project}/apps/{app}", "app.delete"),
+    project("POST", "/api/v1/projects/{project}/apps/{app}/scale", "app.deploy"),
+    project("POST", "/api/v1/projects/{project}/apps/{app}/restart", "app.deploy"),
+    project("POST", "/api/v1/projects/{project}/apps/{app}/rollback", "app.deploy"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/logs", "app.logs"),
+    project("POST", "/api/v1/projects/{project}/apps/{app}/exec", "app.exec"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/builds", "build.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/builds/{build}", "build.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/builds/{build}/log", "build.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/builds/{build}/provenance", "build.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/builds/{build}/sbom", "build.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/releases", "release.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/deployments", "deployment.read"),
+    project("POST", "/api/v1/projects/{project}/apps/{app}/deployments", "app.deploy"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/deployments/{deployment}", "deployment.read"),
+    project("POST", "/api/v1/projects/{project}/apps/{app}/deployments/{deployment}/cancel", "app.deploy"),
+];
+
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
@@ -258,5 +283,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, LEDGER, ACCESS, DELIVERY, VAULT, EDGE, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, ACCESS, DELIVERY, APPS, VAULT, EDGE, PLATFORM].into_iter().flatten()
 }

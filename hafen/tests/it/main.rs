@@ -1,6 +1,8 @@
 //! The whole product as its users run it: the real binary, its command line, a platform that gets killed.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod apps;
+mod apps_real;
 mod bastion;
 mod breach;
 mod cloud;
@@ -17,6 +19,7 @@ mod http;
 mod identity;
 mod kill;
 mod ledger;
+mod load;
 mod operator;
 mod outside;
 mod people;

@@ -5,20 +5,18 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use hafen_base::{Actor, Error, ErrorKind, Result, SshSessionId, Timestamp};
 use hafen_bastion::{CertificateFacts, Client, Gate, Person, Reached, Refusal, Revocations, SessionRecord};
-use hafen_client::ByteStream;
 use hafen_client::wire::AccessSession;
+use hafen_client::{ByteStream, Duplex};
 use hafen_db::store_error;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::PollSender;
+use tokio::sync::watch;
 
 use crate::model::{CertificateRow, PORT, machine_of};
 use crate::ways::Way;
@@ -307,24 +305,16 @@ impl Gate for AccessGate {
     }
 }
 
-/// A byte stream of the API client as something to read and write.
+/// A connection to a machine, and by whose rights it is open.
 pub(crate) struct Carrier {
-    sender: PollSender<Bytes>,
-    receiver: mpsc::Receiver<Bytes>,
-    rest: Bytes,
+    duplex: Duplex,
     /// Watched for as long as it is carried.
     _way: Option<Way>,
 }
 
 impl Carrier {
-    /// `way`: by whose rights it is open.
     pub(crate) fn new(stream: ByteStream, way: Option<Way>) -> Self {
-        Self {
-            sender: PollSender::new(stream.sender),
-            receiver: stream.receiver,
-            rest: Bytes::new(),
-            _way: way,
-        }
+        Self { duplex: stream.into(), _way: way }
     }
 }
 
@@ -334,33 +324,20 @@ impl AsyncRead for Carrier {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.rest.is_empty() {
-            match ready!(self.receiver.poll_recv(cx)) {
-                Some(bytes) => self.rest = bytes,
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let count = self.rest.len().min(buf.remaining());
-        buf.put_slice(&self.rest.split_to(count));
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.duplex).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Carrier {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        ready!(self.sender.poll_reserve(cx)).map_err(|_| gone())?;
-        self.sender.send_item(Bytes::copy_from_slice(buf)).map_err(|_| gone())?;
-        Poll::Ready(Ok(buf.len()))
+        Pin::new(&mut self.duplex).poll_write(cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.duplex).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Ends this direction only: what the machine still says is heard.
-        self.sender.close();
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.duplex).poll_shutdown(cx)
     }
 }

@@ -21,6 +21,7 @@
 
 mod api;
 mod app;
+pub mod apps;
 mod hooks;
 pub mod model;
 mod pushed;

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use futures::future::{try_join, try_join4};
 use hafen_base::{ErrorKind, Result};
 use hafen_client::wire::{
-    App, AppSpec, Backend, BackendPut, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut,
+    App, AppSpec, BUILD_KEY, BUILD_NETWORK, Backend, BackendPut, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut,
     Network, NetworkCreate, NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut, Route,
     RoutePut,
 };
@@ -84,6 +84,9 @@ pub async fn read(platform: &dyn Platform, project: &str) -> Result<Reality> {
     let ((networks, images, machines, publications), (apps, backends, routes, secrets)) =
         try_join(below, above).await?;
     let secrets = secrets.into_iter().collect();
+    // What a build needs is there for the time of the build, and nobody's wish.
+    let networks = networks.into_iter().filter(|network| network.name != BUILD_NETWORK).collect();
+    let machines = machines.into_iter().filter(|machine| !machine.metadata.contains_key(BUILD_KEY)).collect();
     Ok(Reality {
         project: Some(found),
         networks,

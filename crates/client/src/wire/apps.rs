@@ -6,6 +6,11 @@ use hafen_base::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The metadata that tells a builder's machine from those that people want.
+pub const BUILD_KEY: &str = "hafen.build";
+/// The platform's own network for builds, with no way out: there while something is built and no network `build` is declared.
+pub const BUILD_NETWORK: &str = "hafen-build";
+
 /// Where the source of an app comes from. Exactly one of `repository` and `git`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -267,6 +272,7 @@ pub struct App {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppProcess {
     /// As `web-1-r3-0`; its endpoint at the edge has the same.
+    /// As `web-1-d7-0`: the machine, the deployment that placed it, its position; its endpoint at the edge has the same.
     pub id: String,
     pub release: i64,
     pub machine: String,
@@ -385,6 +391,32 @@ pub struct AppRollback {
 pub struct AppScale {
     #[schema(minimum = 0, maximum = 1000)]
     pub replicas: i64,
+}
+
+/// A command for where a process of an app is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppExec {
+    /// By `sh -c` in the release's folder.
+    #[schema(min_length = 1, max_length = 4096, pattern = "^[^\\x00]*[^\\s\\x00][^\\x00]*$")]
+    pub command: String,
+    /// As `web-1-d7-0`; one that serves when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200)]
+    pub process: Option<String>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppExecuted {
+    /// Where it ran.
+    pub process: String,
+    /// Null when a signal ended it.
+    pub status: Option<i64>,
+    /// What it said on its standard output; at most a mebibyte.
+    pub output: String,
+    /// The first of what it said on its standard error.
+    pub errors: String,
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hafen_base::{Error, ErrorKind, Result};
-use hafen_bastion::command::{self, Command};
+use hafen_client::Duplex;
 use hafen_client::wire::Machine;
 use hafen_db::store_error;
+use hafen_remote::{Login, Session};
 use hafen_sshca::ssh_key::{Certificate, PrivateKey, PublicKey};
 use hafen_sshca::{CHECK_COMMAND, CHECK_USER, HostKey, Place, UserWish};
 use hafen_work::{Next, Reconciler};
@@ -16,7 +17,6 @@ use super::report::{LIMIT, Report};
 use super::step::{Told, Watched};
 use super::{event_of, host_name, is_checkable, key, store};
 use crate::Access;
-use crate::gate::Carrier;
 use crate::model::PORT;
 
 /// For one check, from the connection to the last byte: a slow machine looks through its whole disk.
@@ -167,17 +167,18 @@ impl Access {
         let signed = parts.ca.sign_user(&pair.public_key, &wish, now, random)?;
         let stream = parts.platform.machine_dial(&machine.project, &machine.name, PORT).await?;
         let authority = PublicKey::from_openssh(&parts.ca.host_public()?).map_err(Error::internal)?;
-        let command = Command {
+        let login = Login {
             host_authority: authority.key_data().clone(),
             host: host_name(machine),
             host_key: machine.ssh_host_key.clone().unwrap_or_default(),
             user: CHECK_USER.into(),
             key: PrivateKey::from_openssh(&pair.private_key).map_err(Error::internal)?,
             certificate: Certificate::from_openssh(&signed.certificate).map_err(Error::internal)?,
-            command: CHECK_COMMAND.into(),
-            limit: LIMIT,
             now,
         };
-        Report::parse(&command::run(Box::new(Carrier::new(stream, None)), command).await?)
+        let session = Session::open(Box::new(Duplex::from(stream)), login).await?;
+        let output = session.output(CHECK_COMMAND, LIMIT).await;
+        session.close().await;
+        Report::parse(&output?)
     }
 }

@@ -1,5 +1,6 @@
 //! Routes of the service, one file per resource; handlers of a few lines.
 
+mod app;
 mod deploy_key;
 mod git;
 mod gunzip;

@@ -1,6 +1,7 @@
 //! Queries of this service, and nothing else: no rule, no call upwards. Portable between SQLite and PostgreSQL: optional
 //! texts are empty, times are UTC microseconds, 0 for none. Each resource keeps its tables beside its queries.
 
+pub mod app;
 pub mod deploy_key;
 pub mod hook;
 pub mod push;
@@ -15,7 +16,7 @@ use sqlx::Row as _;
 pub use hafen_db::sqlx;
 
 pub const MIGRATIONS: &[Migration] =
-    &[hafen_work::MIGRATION, hafen_work::ACTOR_MIGRATION, repository::MIGRATION, hook::MIGRATION];
+    &[hafen_work::MIGRATION, hafen_work::ACTOR_MIGRATION, repository::MIGRATION, hook::MIGRATION, app::MIGRATION];
 
 /// Reads run on the reader pool or inside a transaction alike.
 pub trait Reads<'c>: sqlx::Executor<'c, Database = sqlx::Any> {}

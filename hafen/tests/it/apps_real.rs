@@ -1,0 +1,188 @@
+//! Apps on real machines: systemd units that serve pages, built in a machine of their own.
+
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::apps::{Shop, healthy};
+use crate::load::Load;
+use crate::platform::{Platform, text};
+use crate::real::{ssh, turn, until};
+
+/// A web server in Perl, which every Debian has: it says its version, and is well unless a file says otherwise.
+const SERVER: &str = r#"use strict; use Socket; $| = 1;
+socket(my $s, AF_INET, SOCK_STREAM, 0) or die; setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1);
+bind($s, sockaddr_in($ENV{PORT}, INADDR_ANY)) or die "port $ENV{PORT}: $!"; listen($s, 512) or die;
+open my $v, '<', 'version' or die; my $version = <$v>; chomp $version;
+print "version $version listens at $ENV{PORT}\n";
+for (1 .. 3) { last unless fork }
+while (1) {
+    accept(my $c, $s) or next; my $r = '';
+    while ($r !~ /\r\n\r\n/) { sysread($c, $r, 4096, length $r) or last }
+    my $bad = $r =~ m{^GET /healthz} && $version =~ /broken/;
+    print "asked for health, and is $version\n" if $bad;
+    my $b = $bad ? "no database" : "$version $ENV{LOG}\n";
+    syswrite $c, "HTTP/1.1 " . ($bad ? '503 Service Unavailable' : '200 OK') . "\r\nContent-Length: " . length($b) . "\r\nConnection: close\r\n\r\n$b";
+    close $c;
+}
+"#;
+
+fn page(shop: &Shop, machine: &str, port: i64) -> String {
+    let mut dial = shop.platform.command(&["dial", machine, &port.to_string()]);
+    let mut dial = dial.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    dial.stdin.take().unwrap().write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    text(&dial.wait_with_output().unwrap().stdout)
+}
+
+fn settles(shop: &Shop) -> Value {
+    until("the app settles", &shop.platform, || {
+        let app = shop.app();
+        let over = !matches!(app["state"].as_str().unwrap(), "deploying" | "degraded");
+        (over && app["observed_generation"] == app["generation"]).then_some(app)
+    })
+}
+
+fn every_page(shop: &Shop, app: &Value, wanted: &str) {
+    for process in app["processes"].as_array().unwrap() {
+        let told = page(shop, process["machine"].as_str().unwrap(), process["port"].as_i64().unwrap());
+        assert!(told.contains(wanted), "{process}: {told}");
+    }
+}
+
+fn version(shop: &Shop, version: &str) -> String {
+    std::fs::write(shop.platform.home.path().join("work/server.pl"), SERVER).unwrap();
+    shop.sh(&format!("echo '{version}' > version; printf 'dist:\\n\\tmkdir -p dist; cp server.pl version dist\\n' > Makefile"));
+    shop.push(version)
+}
+
+#[test]
+fn from_a_commit_to_pages_and_back() {
+    let _turn = turn();
+    let shop = Shop::open(Platform::real_with(&["--deploy-patience", "40"]));
+    version(&shop, "v1");
+    let spec = json!({
+        "source": { "repository": "shop" }, "on": "web", "replicas": 3,
+        "build": { "image": "web", "run": ["mkdir -p dist", "cp server.pl version dist"], "output": "dist" },
+        "run": "exec perl server.pl", "migrate": "echo migrated $(cat version)",
+        "health": { "path": "/healthz", "interval_ms": 300 }, "env": { "LOG": "it's on" },
+    });
+    let output = shop.set(&spec);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let app = settles(&shop);
+    assert_eq!(app["state"], "running", "{app} {:?}", shop.history());
+    assert_eq!(healthy(&app).len(), 3, "{app}");
+    every_page(&shop, &app, "v1 it's on");
+    in_its_box(&shop, &app);
+
+    // A second version, by command, while requests go on.
+    let load = Load::begin(&shop.platform, "shop");
+    version(&shop, "v2");
+    let told = shop.platform.good(&["deploy"]);
+    assert!(told.contains("succeeded, release 2"), "{told}");
+    every_page(&shop, &settles(&shop), "v2");
+
+    // A broken third rolls back by itself, and says why.
+    version(&shop, "v3 broken");
+    let output = shop.platform.run(&["deploy"]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for wanted in ["503 Service Unavailable", "no database", "asked for health, and is v3 broken"] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    until("it is rolled back", &shop.platform, || {
+        (shop.history()[0]["state"] == "rolled_back").then_some(())
+    });
+    every_page(&shop, &settles(&shop), "v2");
+
+    // Back to the first, in seconds: nothing is built, nothing is carried.
+    let begun = Instant::now();
+    shop.platform.good(&["rollback"]);
+    let took = begun.elapsed();
+    println!("rollback of 3 processes: {took:?}");
+    assert!(took.as_secs() < 60, "{took:?}");
+    every_page(&shop, &settles(&shop), "v1");
+    let (answered, again) = load.counts();
+    println!("{answered} answered under a rolling deployment, a broken one and a rollback");
+    assert_eq!(again, 0, "no process was asked that did not take requests");
+    assert!(answered > 100, "{answered}");
+
+    // A machine is lost.
+    shop.platform.good(&["machine", "delete", "web-2"]);
+    until("all serve on the other", &shop.platform, || {
+        (healthy(&shop.app()) == vec![("web-1".to_owned(), 1); 3]).then_some(())
+    });
+    every_page(&shop, &shop.app(), "v1");
+    let told = load.end();
+    println!("{} answered, {} of them by a second process", told.answered, told.again);
+    assert!(told.failed.is_empty() && told.last.contains("v1"), "{told:?}");
+
+    // Nothing of it stays.
+    shop.platform.good(&["app", "delete", "shop"]);
+    let left = ssh(
+        &shop.platform,
+        "web-1",
+        "ls /etc/systemd/system /var/lib/hafen /run /app 2>&1 | grep -c -e app-shop -e apps || true",
+    );
+    assert_eq!(left, "0");
+    let machines = shop.platform.json(&["machine", "list"]);
+    assert_eq!(machines["items"].as_array().unwrap().len(), 1, "{machines}");
+    shop.platform.good(&["destroy", "--yes"]);
+}
+
+/// What a process can see and do.
+fn in_its_box(shop: &Shop, app: &Value) {
+    let exec = |command: &str| {
+        let output = shop.platform.run(&["app", "exec", "shop", "--", command]);
+        format!("{}{}", text(&output.stdout), text(&output.stderr))
+    };
+    let told = exec(
+        "id -u; pwd; ls; echo $PORT; touch here 2>&1; touch /etc/here 2>&1; ls -A /var/lib/hafen; ls /home/hafen 2>&1; echo x > /tmp/mine && echo wrote",
+    );
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].parse::<u32>().unwrap() > 60_000, "a user of its own: {told}");
+    assert_eq!(lines[1..4], ["/app", "server.pl", "version"], "{told}");
+    assert!(told.matches("Read-only file system").count() == 2 && told.contains("wrote"), "{told}");
+    assert!(!told.contains("releases") && !told.contains("processes"), "{told}");
+    let log = shop.platform.good(&["app", "logs", "shop"]);
+    assert!(log.contains("web-1 | ") && log.contains("version v1 listens at 8080"), "{log}");
+    // It is started again when it ends.
+    let id = app["processes"][0]["id"].as_str().unwrap();
+    let unit =
+        format!("app-shop.{}.service", id.split_once("-d").map(|(_, rest)| format!("d{rest}")).unwrap());
+    let machine = app["processes"][0]["machine"].as_str().unwrap();
+    let main = |shop: &Shop| ssh(&shop.platform, machine, &format!("systemctl show -P MainPID {unit}"));
+    let before = main(shop);
+    ssh(&shop.platform, machine, &format!("sudo kill -KILL {before}"));
+    until("it is started again", &shop.platform, || {
+        let now = main(shop);
+        (now != before && now != "0").then_some(())
+    });
+    let score =
+        ssh(&shop.platform, machine, &format!("sudo systemd-analyze security --no-pager {unit} | tail -1"));
+    println!("{score}");
+    assert!(score.contains("OK") || score.contains("SAFE"), "{score}");
+}
+
+/// Files only, and no build: the platform's own server of files.
+#[test]
+fn static_files_are_served_without_a_web_server() {
+    let _turn = turn();
+    let shop = Shop::open(Platform::real());
+    shop.sh(
+        "mkdir -p public/sub; echo '<h1>hello</h1>' > public/index.html; echo sub > public/sub/index.html",
+    );
+    shop.push("one");
+    let spec = json!({ "source": { "repository": "shop" }, "on": "web", "static": "public" });
+    assert!(shop.set(&spec).status.success());
+    let app = settles(&shop);
+    assert_eq!(app["state"], "running", "{app} {:?}", shop.history());
+    let place = &app["processes"][0];
+    let told = page(&shop, place["machine"].as_str().unwrap(), place["port"].as_i64().unwrap());
+    assert!(
+        told.starts_with("HTTP/1.1 200 OK") && told.contains("<h1>hello</h1>") && told.contains("text/html"),
+        "{told}"
+    );
+    shop.platform.good(&["destroy", "--yes"]);
+}

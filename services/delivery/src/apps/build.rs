@@ -1,0 +1,517 @@
+//! Builds: each in a machine that is made for it and goes with it, whatever happens.
+//!
+//! The machine's name is on record before it is made, and stays until it is known to be gone. A build that the platform died
+//! over begins again, a few times, in another machine.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ed25519_dalek::SigningKey;
+use hafen_artifact::{Limits, Packed, provenance, sbom};
+use hafen_base::{Error, ErrorKind, Result};
+use hafen_client::Conditions;
+use hafen_client::wire::{
+    BUILD_KEY, BUILD_NETWORK, Egress, MachineCreate, MachineSpec, MachineState, NetworkCreate,
+};
+use hafen_db::store_error;
+use hafen_remote::Sink;
+use hafen_work::{Next, Reconciler};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use super::Apps;
+use super::hands::{At, BuildJob, Built};
+use super::model::{BuildRow, BuildState};
+use crate::store::app as store;
+
+/// A network of this name is where builds run; its egress is what they may reach.
+pub const DECLARED_NETWORK: &str = "build";
+const MOST_ATTEMPTS: i64 = 3;
+/// For the machine to be there.
+const MACHINE: Duration = Duration::from_secs(600);
+/// What a build may print; the rest is left out.
+const LOG_MOST: u64 = 16 << 20;
+/// Caches larger than this are thrown away.
+const CACHE_MOST: u64 = 4 << 30;
+const MEMORY: i64 = 1 << 30;
+const DISK: i64 = 8 << 30;
+
+/// The runner's work; a key is `project/app/number`.
+pub(crate) struct Builds(pub Apps);
+
+impl BuildRow {
+    pub(crate) fn key(&self) -> String {
+        format!("{}/{}/{}", self.project, self.app, self.number)
+    }
+}
+
+#[async_trait]
+impl Reconciler for Builds {
+    fn name(&self) -> &'static str {
+        "delivery builds"
+    }
+
+    async fn pending(&self) -> Result<Vec<String>> {
+        Ok(store::builds_open(&self.0.0.delivery.0.db).await?.iter().map(BuildRow::key).collect())
+    }
+
+    async fn reconcile(&self, key: &str) -> Result<Next> {
+        let mut parts = key.rsplitn(2, '/');
+        let (Some(number), Some(rest)) = (parts.next(), parts.next()) else { return Ok(Next::Done) };
+        let (Some((project, app)), Ok(number)) = (rest.split_once('/'), number.parse()) else {
+            return Ok(Next::Done);
+        };
+        let db = &self.0.0.delivery.0.db;
+        let Some(row) = store::build(db, project, app, number).await? else { return Ok(Next::Done) };
+        // Nobody else works on this key: one that runs was begun by a process that died, or is to begin again.
+        if row.state.is_over() || row.state == BuildState::Running {
+            if let Some(machine) = &row.machine
+                && !self.0.builder_gone(&row, machine).await?
+            {
+                return Ok(Next::After(Duration::from_millis(500)));
+            }
+            let over = row.state.is_over();
+            self.0
+                .build_change(&row, |row| {
+                    row.machine = None;
+                    if !row.state.is_over() {
+                        row.state = BuildState::Queued;
+                        row.reason = "the platform stopped while it ran: it begins again".into();
+                    }
+                })
+                .await?;
+            if over {
+                self.0.network_unneeded(&row.project).await?;
+                self.0.0.wake.wake(format!("{}/{}", row.project, row.app));
+                return Ok(Next::Done);
+            }
+            return Ok(Next::Now);
+        }
+        self.0.build(row).await?;
+        Ok(Next::Now)
+    }
+
+    /// Few, so that what serves is not starved.
+    fn parallel(&self) -> usize {
+        2
+    }
+}
+
+impl Apps {
+    pub(crate) fn log_path(&self, row: &BuildRow) -> PathBuf {
+        self.0.folder.join("logs").join(&row.project).join(&row.app).join(format!("{}.log", row.id()))
+    }
+
+    fn cache_path(&self, row: &BuildRow) -> PathBuf {
+        self.0.folder.join("caches").join(&row.project).join(&row.app).join("cache.tar.zst")
+    }
+
+    pub(crate) fn beside(&self, digest: &str, what: &str) -> PathBuf {
+        self.0.folder.join("artifacts").join(format!("{digest}.{what}.json"))
+    }
+
+    /// Changes a build's row as it stands now.
+    async fn build_change(
+        &self,
+        row: &BuildRow,
+        change: impl FnOnce(&mut BuildRow) + Send,
+    ) -> Result<BuildRow> {
+        let parts = &self.0.delivery.0;
+        let mut tx = parts.db.write().await?;
+        let now = store::build_in(&mut tx, &row.project, &row.app, row.number).await?;
+        let mut now = now.ok_or_else(|| Error::not_found(format!("build {}", row.id())))?;
+        change(&mut now);
+        store::build_put(&mut tx, &now).await?;
+        tx.commit().await.map_err(store_error)?;
+        Ok(now)
+    }
+
+    async fn build(&self, row: BuildRow) -> Result<()> {
+        if row.attempts >= MOST_ATTEMPTS {
+            return self
+                .build_over(
+                    &row,
+                    Err(Error::conflict(format!("it was begun {MOST_ATTEMPTS} times and came to no end"))),
+                )
+                .await;
+        }
+        let started = self.now();
+        let row = self
+            .build_change(&row, |row| {
+                row.attempts += 1;
+                row.machine = Some(format!("build-{}-{}-{}", row.app, row.number, row.attempts));
+                if row.state == BuildState::Queued {
+                    row.state = BuildState::Running;
+                }
+                row.started_at = Some(started);
+            })
+            .await?;
+        if row.state != BuildState::Running {
+            return Ok(());
+        }
+        let mut log = Log::create(&self.log_path(&row)).await?;
+        let timeout = Duration::from_millis(u64::try_from(row.build.timeout_ms).unwrap_or(600_000));
+        let clock = &self.0.delivery.0.clock;
+        let done = tokio::select! {
+            done = self.built(&row, &mut log) => done,
+            () = clock.sleep(timeout) => {
+                Err(Error::conflict(format!("it did not end within {} s", timeout.as_secs())))
+            }
+            () = self.cancelled(&row) => Ok(None),
+        };
+        let last = match &done {
+            Ok(Some((packed, _))) => format!("built {} ({} bytes)\n", packed.digest, packed.size),
+            Ok(None) => "cancelled\n".to_owned(),
+            Err(error) => format!("failed: {error}\n"),
+        };
+        log.out(last.as_bytes()).await?;
+        log.done().await?;
+        match done {
+            Ok(None) => Ok(()),
+            Ok(Some(done)) => self.build_over(&row, Ok(done)).await,
+            Err(error) => self.build_over(&row, Err(error)).await,
+        }
+    }
+
+    /// Returns when somebody does not want it any more.
+    async fn cancelled(&self, row: &BuildRow) {
+        let parts = &self.0.delivery.0;
+        loop {
+            parts.clock.sleep(Duration::from_millis(500)).await;
+            let now = store::build(&parts.db, &row.project, &row.app, row.number).await;
+            if matches!(now, Ok(None)) || matches!(now, Ok(Some(row)) if row.state.is_over()) {
+                return;
+            }
+        }
+    }
+
+    async fn built(&self, row: &BuildRow, log: &mut Log) -> Result<Option<(Packed, Value)>> {
+        let Some(machine) = &row.machine else { return Ok(None) };
+        let spool = self.0.folder.join("spool");
+        let (mut source, time) =
+            self.0.sources.archive(&row.project, &row.source, &row.commit, &spool).await?;
+        let locks = locks(&mut source)?;
+        log.out(format!("machine {machine} of image {} is made\n", row.build.image).as_bytes()).await?;
+        self.builder(row, machine).await?;
+        let cache_path = self.cache_path(row);
+        let cache = if row.build.cache.is_empty() { None } else { unpacked(&cache_path, &spool) };
+        let env = [
+            ("HAFEN_COMMIT", row.commit.clone()),
+            ("SOURCE_DATE_EPOCH", time.to_string()),
+            ("CI", "true".to_owned()),
+            ("LC_ALL", "C.UTF-8".to_owned()),
+            ("DEBIAN_FRONTEND", "noninteractive".to_owned()),
+        ];
+        let job = BuildJob {
+            source,
+            cache,
+            commands: &row.build.run,
+            output: &row.build.output,
+            cached: &row.build.cache,
+            env: &env,
+        };
+        let at = At { project: &row.project, machine };
+        let Built { output, cache, failed } = self.0.hands.build(at, job, &spool, log).await?;
+        let store = self.0.store.clone();
+        let keep = move || -> Result<Option<Packed>> {
+            if let Some(cache) = cache {
+                // A cache that cannot be kept is made anew; no build fails for it.
+                if let Err(error) = keep_cache(cache, &cache_path) {
+                    tracing::warn!("a build's cache is not kept: {error}");
+                }
+            }
+            output.map(|output| store.put(output, Limits::default())).transpose()
+        };
+        let packed = tokio::task::spawn_blocking(keep).await.map_err(Error::internal)??;
+        let Some(packed) = packed else { return Err(Error::conflict(failed)) };
+        let signed = self.signed(row, &packed, &locks)?;
+        Ok(Some((packed, signed)))
+    }
+
+    /// A machine for this build, started.
+    async fn builder(&self, row: &BuildRow, machine: &str) -> Result<()> {
+        let parts = &self.0.delivery.0;
+        let platform = &parts.platform;
+        let network = match platform.network_get(&row.project, DECLARED_NETWORK).await {
+            Ok(_) => DECLARED_NETWORK,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let body = NetworkCreate { name: BUILD_NETWORK.into(), egress: Egress::None, subnet: None };
+                let made = platform.network_create(&row.project, &body, &Conditions::default()).await;
+                if let Err(error) = made
+                    && error.kind() != ErrorKind::Conflict
+                {
+                    return Err(error);
+                }
+                BUILD_NETWORK
+            }
+            Err(error) => return Err(error),
+        };
+        // Half of the processors: what serves has the others.
+        let cpus = std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).clamp(1, 8));
+        let body = MachineCreate {
+            name: machine.to_owned(),
+            spec: MachineSpec {
+                image: row.build.image.clone(),
+                cpus: i64::try_from(cpus).unwrap_or(1),
+                memory: MEMORY,
+                disk: DISK,
+                network: network.into(),
+                address: None,
+                user_data: None,
+                start: "warm".into(),
+            },
+            group: None,
+            metadata: [(BUILD_KEY.to_owned(), format!("{}/{}", row.app, row.id()))].into(),
+            health: None,
+            skip_launch: false,
+            skip_registration: true,
+            lease_ttl: None,
+        };
+        let key = Conditions::key(format!("build {} {machine}", row.key()));
+        platform.machine_create(&row.project, &body, &key).await?;
+        let begun = self.now();
+        loop {
+            match platform.machine_wait(&row.project, machine, "started", Duration::from_secs(20)).await {
+                Ok(there) if there.state == MachineState::Started => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Timeout => {}
+                Err(error) => return Err(error),
+            }
+            if self.now().since(begun) > MACHINE {
+                return Err(Error::conflict(format!(
+                    "its machine did not start within {} s",
+                    MACHINE.as_secs()
+                )));
+            }
+        }
+    }
+
+    /// Has a builder's machine deleted; true when it is no more.
+    async fn builder_gone(&self, row: &BuildRow, machine: &str) -> Result<bool> {
+        let platform = &self.0.delivery.0.platform;
+        self.0.hands.forget(At { project: &row.project, machine });
+        match platform.machine_get(&row.project, machine).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+            Ok(there) if there.state == MachineState::Destroyed => Ok(true),
+            Ok(there) if there.wanted_state == "destroyed" => Ok(false),
+            Ok(_) => match platform.machine_delete(&row.project, machine, &Conditions::default()).await {
+                Ok(_) => Ok(false),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// The platform's own network for builds goes with the last of them.
+    async fn network_unneeded(&self, project: &str) -> Result<()> {
+        let open = store::builds_open(&self.0.delivery.0.db).await?;
+        if open.iter().any(|build| build.project == project) {
+            return Ok(());
+        }
+        match self.0.delivery.0.platform.network_delete(project, BUILD_NETWORK).await {
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who made it of what, signed, and what is in it: written beside the artefact.
+    fn signed(&self, row: &BuildRow, packed: &Packed, locks: &[(String, Vec<u8>)]) -> Result<Value> {
+        let source = match (&row.source.repository, &row.source.git) {
+            (Some(repository), _) => {
+                format!("git+{}/git/{}/{repository}.git", self.0.platform_name, row.project)
+            }
+            (None, Some(url)) => format!("git+{url}"),
+            (None, None) => String::new(),
+        };
+        let facts = provenance::Facts {
+            digest: &packed.digest,
+            name: &format!("{}.tar.zst", row.app),
+            source: &source,
+            commit: &row.commit,
+            image: &row.build.image,
+            image_digest: row.image_digest.as_deref().unwrap_or_default(),
+            run: &row.build.run,
+            output: &row.build.output,
+            builder: &self.0.platform_name,
+            invocation: &row.key(),
+            started: row.started_at.unwrap_or(row.created_at),
+            finished: self.now(),
+        };
+        let envelope = provenance::sign(&provenance::statement(&facts), &self.key()?)?;
+        let write = |what: &str, value: &Value| -> Result<()> {
+            let text = serde_json::to_vec_pretty(value).map_err(Error::internal)?;
+            std::fs::write(self.beside(&packed.digest, what), text).map_err(Error::internal)
+        };
+        let envelope = serde_json::to_value(envelope).map_err(Error::internal)?;
+        write("provenance", &envelope)?;
+        if let Some(document) = sbom::document(&row.app, &row.commit, locks) {
+            write("sbom", &document)?;
+        }
+        Ok(envelope)
+    }
+
+    pub(crate) fn key(&self) -> Result<SigningKey> {
+        let pair = self.0.signing_key.key_data().ed25519();
+        let pair = pair.ok_or_else(|| Error::internal("the key that signs artefacts is no Ed25519 key"))?;
+        Ok(SigningKey::from_bytes(&pair.private.to_bytes()))
+    }
+
+    async fn build_over(&self, row: &BuildRow, done: Result<(Packed, Value)>) -> Result<()> {
+        // What may pass is tried again by the next attempt.
+        let again = |error: &Error| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal)
+                && row.attempts < MOST_ATTEMPTS
+        };
+        if let Err(error) = &done
+            && again(error)
+        {
+            tracing::warn!(build = row.key(), cause = %error.cause_chain(), "{error}; it is begun again");
+            let why = error.to_string();
+            // Left as running: its machine goes first, and then it waits again.
+            return self.build_change(row, |row| row.reason = why).await.map(drop);
+        }
+        let parts = &self.0.delivery.0;
+        let ended = self.now();
+        let (kind, data) = match &done {
+            Ok((packed, envelope)) => (
+                "build.succeeded",
+                json!({ "build": row.id(), "commit": row.commit, "image": row.image_digest, "artifact": packed.digest, "provenance": envelope }),
+            ),
+            Err(error) => (
+                "build.failed",
+                json!({ "build": row.id(), "commit": row.commit, "reason": error.to_string() }),
+            ),
+        };
+        let mut tx = parts.db.write().await?;
+        let now = store::build_in(&mut tx, &row.project, &row.app, row.number).await?;
+        let Some(mut now) = now.filter(|now| !now.state.is_over()) else { return Ok(()) };
+        now.ended_at = Some(ended);
+        let message = match done {
+            Ok((packed, _)) => {
+                now.state = BuildState::Succeeded;
+                now.reason.clear();
+                now.size = i64::try_from(packed.size).ok();
+                let message = format!("build {} of {} is done: {}", row.id(), row.app, packed.digest);
+                now.artifact = Some(packed.digest);
+                message
+            }
+            Err(error) => {
+                now.state = BuildState::Failed;
+                let tail = tail(&self.log_path(row));
+                now.reason = format!("{error}\nlast lines of its log:\n{tail}");
+                format!("build {} of {} failed: {error}", row.id(), row.app)
+            }
+        };
+        store::build_put(&mut tx, &now).await?;
+        let object = format!("build/{}/{}", row.app, row.id());
+        self.event(&mut tx, &row.project, kind, object, message, data).await?;
+        tx.commit().await.map_err(store_error)?;
+        self.ring();
+        self.0.wake.wake(format!("{}/{}", row.project, row.app));
+        Ok(())
+    }
+}
+
+/// The last lines of a log, for a message.
+fn tail(path: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(mut file) = File::open(path) {
+        let length = file.metadata().map_or(0, |meta| meta.len());
+        let _short = file.seek(SeekFrom::Start(length.saturating_sub(4000)));
+        let mut bytes = Vec::new();
+        let _unreadable = file.read_to_end(&mut bytes);
+        text = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let lines = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
+    lines.join("\n").chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
+}
+
+/// Lock files in a source, for the list of what it is made of. Leaves the file at its beginning.
+fn locks(source: &mut File) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    let mut archive = tar::Archive::new(&mut *source);
+    for entry in archive.entries().map_err(Error::internal)? {
+        let Ok(mut entry) = entry else { break };
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let file = name.rsplit('/').next().unwrap_or_default();
+        if sbom::LOCK_FILES.contains(&file) && entry.size() <= sbom::LOCK_MOST && found.len() < 64 {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(Error::internal)?;
+            found.push((name, bytes));
+        }
+    }
+    source.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+    Ok(found)
+}
+
+fn unpacked(path: &Path, spool: &Path) -> Option<File> {
+    let packed = File::open(path).ok()?;
+    let mut file = tempfile::tempfile_in(spool).ok()?;
+    zstd::stream::copy_decode(packed, &mut file).ok()?;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    Some(file)
+}
+
+fn keep_cache(mut cache: File, path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if cache.metadata()?.len() > CACHE_MOST {
+        return match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    }
+    cache.seek(SeekFrom::Start(0))?;
+    let new = path.with_extension("new");
+    zstd::stream::copy_encode(&mut cache, File::create(&new)?, 1)?;
+    std::fs::rename(&new, path)
+}
+
+/// The log of a build: what is said, in the order in which it is said.
+struct Log {
+    file: tokio::fs::File,
+    written: u64,
+}
+
+impl Log {
+    async fn create(path: &Path) -> Result<Self> {
+        if let Some(folder) = path.parent() {
+            tokio::fs::create_dir_all(folder).await.map_err(Error::internal)?;
+        }
+        let file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await;
+        Ok(Self { file: file.map_err(Error::internal)?, written: 0 })
+    }
+
+    async fn done(&mut self) -> Result<()> {
+        self.file.flush().await.map_err(Error::internal)
+    }
+}
+
+#[async_trait]
+impl Sink for Log {
+    async fn out(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.written < LOG_MOST {
+            self.file.write_all(bytes).await.map_err(Error::internal)?;
+            // Who follows it sees it now.
+            self.file.flush().await.map_err(Error::internal)?;
+            self.written += u64::try_from(bytes.len()).unwrap_or(0);
+            if self.written >= LOG_MOST {
+                self.file
+                    .write_all(b"\n(the rest of the log is left out)\n")
+                    .await
+                    .map_err(Error::internal)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn err(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out(bytes).await
+    }
+}

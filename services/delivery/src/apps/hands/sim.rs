@@ -1,0 +1,231 @@
+//! Simulated machines: nothing runs, and everything is said to. State lies in one file per machine, so that it outlives the
+//! platform as real machines do.
+//!
+//! What a process does is in the words of its command: one that says `broken` is never well, one that says `ends` ends again
+//! and again, a migration that says `fail` fails; a build command that says `fail` fails.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hafen_base::{Error, Result};
+use hafen_client::wire::AppHealth;
+use hafen_remote::{Ended, Sink};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{At, BuildJob, Built, Hands, Lines, Looked, LookedProcess, Migrated};
+
+/// All simulated machines.
+pub struct SimHands {
+    folder: PathBuf,
+    /// One at a time: it is all over in no time.
+    one: Mutex<()>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Disk {
+    /// By app.
+    apps: BTreeMap<String, OnDisk>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct OnDisk {
+    releases: Vec<i64>,
+    processes: BTreeMap<String, SimProcess>,
+    migrations: BTreeMap<i64, u32>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct SimProcess {
+    port: u16,
+    command: String,
+    starts: u32,
+}
+
+impl SimHands {
+    /// Machines whose disks lie in this folder.
+    ///
+    /// # Errors
+    /// Unavailable when it cannot be made.
+    pub fn open(folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Error::unavailable(format!("{}: {error}", folder.display())))?;
+        Ok(Self { folder: folder.to_owned(), one: Mutex::default() })
+    }
+
+    fn with<T>(&self, at: At<'_>, work: impl FnOnce(&mut Disk) -> T) -> Result<T> {
+        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.folder.join(format!("{}.{}.json", at.project, at.machine));
+        let mut disk: Disk = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(Error::internal)?,
+            Err(_) => Disk::default(),
+        };
+        let value = work(&mut disk);
+        let bytes = serde_json::to_vec(&disk).map_err(Error::internal)?;
+        let new = path.with_extension("new");
+        std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, &path)).map_err(Error::internal)?;
+        Ok(value)
+    }
+}
+
+/// The text of a file of an archive.
+fn text(archive: &[u8], wanted: &str) -> String {
+    let mut found = String::new();
+    if let Ok(entries) = tar::Archive::new(archive).entries() {
+        for mut entry in entries.flatten() {
+            if entry.path_bytes().as_ref() == wanted.as_bytes() {
+                let _unreadable = entry.read_to_string(&mut found);
+            }
+        }
+    }
+    found
+}
+
+#[async_trait]
+impl Hands for SimHands {
+    async fn look(&self, at: At<'_>, app: &str) -> Result<Looked> {
+        self.with(at, |disk| {
+            let app = disk.apps.entry(app.to_owned()).or_default();
+            let processes = app.processes.iter().map(|(id, process)| {
+                let ends = process.command.contains("ends");
+                LookedProcess {
+                    id: id.clone(),
+                    state: if ends { "activating" } else { "active" }.into(),
+                    restarts: if ends { 9 } else { 0 },
+                    ended: if ends { "exit-code, status 1".into() } else { String::new() },
+                }
+            });
+            Looked { releases: app.releases.clone(), processes: processes.collect() }
+        })
+    }
+
+    async fn install(&self, at: At<'_>, app: &str, release: i64, _tar: File) -> Result<()> {
+        self.with(at, |disk| {
+            let releases = &mut disk.apps.entry(app.to_owned()).or_default().releases;
+            if !releases.contains(&release) {
+                releases.push(release);
+            }
+        })
+    }
+
+    async fn start(&self, at: At<'_>, app: &str, id: &str, archive: Zeroizing<Vec<u8>>) -> Result<()> {
+        let start = text(&archive, "start");
+        let port =
+            start.lines().find_map(|line| line.strip_prefix("export PORT=")?.parse().ok()).unwrap_or(0);
+        let command = start.lines().find(|line| line.starts_with("command=")).unwrap_or_default().to_owned();
+        self.with(at, |disk| {
+            let process =
+                disk.apps.entry(app.to_owned()).or_default().processes.entry(id.to_owned()).or_default();
+            let starts = process.starts + 1;
+            *process = SimProcess { port, command, starts };
+        })
+    }
+
+    async fn stop(&self, at: At<'_>, app: &str, ids: &[String]) -> Result<()> {
+        self.with(at, |disk| {
+            let app = disk.apps.entry(app.to_owned()).or_default();
+            app.processes.retain(|id, _| !ids.contains(id));
+        })
+    }
+
+    async fn keep(&self, at: At<'_>, app: &str, ids: &[String], releases: &[i64]) -> Result<()> {
+        self.with(at, |disk| {
+            let app = disk.apps.entry(app.to_owned()).or_default();
+            app.processes.retain(|id, _| ids.contains(id));
+            app.releases.retain(|release| releases.contains(release));
+        })
+    }
+
+    async fn leave(&self, at: At<'_>, app: &str) -> Result<()> {
+        self.with(at, |disk| drop(disk.apps.remove(app)))
+    }
+
+    async fn migrate(
+        &self,
+        at: At<'_>,
+        app: &str,
+        release: i64,
+        archive: Zeroizing<Vec<u8>>,
+    ) -> Result<Migrated> {
+        let fails = text(&archive, "start").contains("fail");
+        self.with(at, |disk| {
+            *disk.apps.entry(app.to_owned()).or_default().migrations.entry(release).or_default() += 1;
+            if fails { Migrated::Failed("the simulated migration fails".into()) } else { Migrated::Done }
+        })
+    }
+
+    async fn probe(
+        &self,
+        at: At<'_>,
+        port: u16,
+        health: Option<&AppHealth>,
+        _timeout: Duration,
+    ) -> Result<Result<(), String>> {
+        let path = health.map_or("/", |health| health.path.as_str()).to_owned();
+        self.with(at, |disk| {
+            let mut all = disk.apps.values().flat_map(|app| app.processes.values());
+            match all.find(|process| process.port == port) {
+                None => Err(format!("port {port} takes no connection")),
+                Some(process) if process.command.contains("broken") || process.command.contains("ends") => {
+                    Err(format!("GET {path} answered \"HTTP/1.1 500 Internal Server Error\": broken"))
+                }
+                Some(_) => Ok(()),
+            }
+        })
+    }
+
+    async fn lines(&self, at: At<'_>, app: &str, lines: Lines<'_>, to: &mut dyn Sink) -> Result<()> {
+        let processes =
+            self.with(at, |disk| disk.apps.entry(app.to_owned()).or_default().processes.clone())?;
+        for (id, process) in processes {
+            if lines.process.is_none_or(|wanted| wanted == id) {
+                let line = format!("{id} is simulated, at port {}\n", process.port);
+                to.out(line.as_bytes()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn exec(
+        &self,
+        _at: At<'_>,
+        _app: &str,
+        id: &str,
+        command: &str,
+        to: &mut dyn Sink,
+    ) -> Result<Ended> {
+        to.out(format!("{id} would run: {command}\n").as_bytes()).await?;
+        Ok(Ended::Status(0))
+    }
+
+    async fn build(
+        &self,
+        _at: At<'_>,
+        mut job: BuildJob<'_>,
+        spool: &Path,
+        log: &mut dyn Sink,
+    ) -> Result<Built> {
+        for command in job.commands {
+            log.out(format!("$ {command}\nsimulated\n").as_bytes()).await?;
+            if command.contains("fail") {
+                let failed = format!("{command:?} ended with status 1");
+                return Ok(Built { output: None, cache: None, failed });
+            }
+        }
+        // The source is what it leaves.
+        job.source.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+        let mut output = tempfile::tempfile_in(spool).map_err(Error::internal)?;
+        let mut bytes = Vec::new();
+        job.source.read_to_end(&mut bytes).map_err(Error::internal)?;
+        output.write_all(&bytes).map_err(Error::internal)?;
+        output.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+        Ok(Built { output: Some(output), cache: None, failed: String::new() })
+    }
+
+    fn forget(&self, _at: At<'_>) {}
+}

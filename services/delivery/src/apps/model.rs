@@ -1,0 +1,643 @@
+//! What is kept of apps, and the rules of what may be wanted.
+
+use std::time::Duration;
+
+use hafen_base::{Actor, Error, Result, Timestamp, check_label};
+use hafen_client::wire::{App, AppBuild, AppProcess, AppSource, AppSpec, Build, Deployment, Release};
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Key, Phase, Process};
+
+/// An app as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppRow {
+    pub project: String,
+    pub name: String,
+    pub spec: AppSpec,
+    pub generation: i64,
+    pub observed: i64,
+    pub destroying: bool,
+    /// What there is to say of it beside its deployments.
+    pub reason: String,
+    /// What serves, or shall.
+    pub live: Option<Live>,
+    /// The last numbers that were given.
+    pub deployments: i64,
+    pub releases: i64,
+    pub builds: i64,
+    /// Counts what was told to the balancer.
+    pub told: i64,
+    pub preview: Option<Preview>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// The set of processes that serves, and its release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    pub set: i64,
+    pub release: i64,
+}
+
+/// Of an app that is the preview of a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// The app that it previews.
+    pub of: String,
+    pub branch: String,
+    pub host: String,
+    pub expires_at: Timestamp,
+}
+
+/// A build as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildRow {
+    pub project: String,
+    pub app: String,
+    pub number: i64,
+    pub commit: String,
+    pub source: AppSource,
+    pub build: AppBuild,
+    pub image_digest: Option<String>,
+    pub state: BuildState,
+    pub reason: String,
+    pub artifact: Option<String>,
+    pub size: Option<i64>,
+    /// What it runs in, until that is known to be gone.
+    pub machine: Option<String>,
+    pub attempts: i64,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl BuildState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl BuildRow {
+    pub fn id(&self) -> String {
+        format!("b{}", self.number)
+    }
+
+    /// Whether there is anything left to do about it.
+    pub const fn is_open(&self) -> bool {
+        !self.state.is_over() || self.machine.is_some()
+    }
+
+    pub fn wire(&self) -> Build {
+        Build {
+            id: self.id(),
+            app: self.app.clone(),
+            commit: self.commit.clone(),
+            image_digest: self.image_digest.clone(),
+            state: self.state.as_str().into(),
+            reason: self.reason.clone(),
+            artifact: self.artifact.clone(),
+            size: self.size,
+            created_at: self.created_at,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+        }
+    }
+}
+
+/// A release as it stands in the store. Only `kept` and `migration` change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseRow {
+    pub number: i64,
+    pub commit: String,
+    pub build: Option<i64>,
+    pub artifact: String,
+    pub spec: AppSpec,
+    pub kept: bool,
+    pub migration: Migration,
+    pub created_at: Timestamp,
+    pub created_by: String,
+}
+
+/// How far the migration of a release is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Migration {
+    /// Not begun.
+    Due,
+    /// Begun on this machine, and on no other ever after.
+    Begun(String),
+    Done,
+    /// With what it said last.
+    Failed(String),
+}
+
+impl ReleaseRow {
+    pub fn wire(&self, app: &str) -> Release {
+        Release {
+            number: self.number,
+            app: app.to_owned(),
+            commit: self.commit.clone(),
+            build: self.build.map(|number| format!("b{number}")),
+            artifact: self.artifact.clone(),
+            spec: self.spec.clone(),
+            kept: self.kept,
+            created_at: self.created_at,
+            created_by: self.created_by.clone(),
+        }
+    }
+}
+
+/// A deployment as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentRow {
+    pub number: i64,
+    /// `deploy`, `rollback`, `restart`, `configure`.
+    pub kind: String,
+    pub state: DeploymentState,
+    pub reason: String,
+    pub git_ref: Option<String>,
+    pub commit: Option<String>,
+    pub build: Option<i64>,
+    pub release: Option<i64>,
+    pub previous: Option<Live>,
+    pub created_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub actor: Actor,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentState {
+    Queued,
+    Building,
+    Migrating,
+    Rolling,
+    Succeeded,
+    Failed,
+    RolledBack,
+    Superseded,
+    Cancelled,
+}
+
+impl DeploymentState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Building => "building",
+            Self::Migrating => "migrating",
+            Self::Rolling => "rolling",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The only step from an end: back is done when what was before serves again.
+    pub const fn may_become(self, next: Self) -> bool {
+        matches!((self, next), (Self::Failed, Self::RolledBack))
+    }
+
+    pub const fn is_over(self) -> bool {
+        !matches!(self, Self::Queued | Self::Building | Self::Migrating | Self::Rolling)
+    }
+}
+
+impl DeploymentRow {
+    pub fn id(&self) -> String {
+        format!("d{}", self.number)
+    }
+
+    pub fn wire(&self, app: &str) -> Deployment {
+        Deployment {
+            id: self.id(),
+            app: app.to_owned(),
+            kind: self.kind.clone(),
+            state: self.state.as_str().into(),
+            reason: self.reason.clone(),
+            git_ref: self.git_ref.clone(),
+            commit: self.commit.clone(),
+            build: self.build.map(|number| format!("b{number}")),
+            release: self.release,
+            previous_release: self.previous.map(|live| live.release),
+            created_at: self.created_at,
+            ended_at: self.ended_at,
+            created_by: self.actor.id.clone(),
+        }
+    }
+}
+
+/// A process as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    pub set: i64,
+    pub index: u32,
+    pub release: i64,
+    pub machine: String,
+    pub boot: String,
+    pub port: u16,
+    pub phase: String,
+    pub since: Timestamp,
+    pub good: u32,
+    pub restarts: u32,
+    /// Why it is not well: the probe's answer.
+    pub told: String,
+    pub started_at: Option<Timestamp>,
+}
+
+impl ProcessRow {
+    pub const fn key(&self) -> Key {
+        Key { set: self.set, index: self.index }
+    }
+
+    /// As it is called on its machine.
+    pub fn id(&self) -> String {
+        self.key().id()
+    }
+
+    /// As it is called everywhere.
+    pub fn full_id(&self) -> String {
+        format!("{}-{}", self.machine, self.id())
+    }
+
+    pub fn phase(&self) -> Phase {
+        Phase::parse(&self.phase).unwrap_or(Phase::Placed)
+    }
+
+    pub fn enter(&mut self, phase: Phase, now: Timestamp) {
+        phase.as_str().clone_into(&mut self.phase);
+        self.since = now;
+    }
+
+    pub fn seen(&self, in_flight: Option<u64>) -> Process {
+        Process {
+            key: self.key(),
+            machine: self.machine.clone(),
+            boot: self.boot.clone(),
+            port: self.port,
+            phase: self.phase(),
+            since: self.since,
+            good: self.good,
+            restarts: self.restarts,
+            in_flight,
+            accepted: true,
+        }
+    }
+
+    pub fn wire(&self) -> AppProcess {
+        let state = match self.phase() {
+            Phase::Placed => "starting",
+            Phase::Started if self.told.is_empty() => "starting",
+            Phase::Started => "unhealthy",
+            Phase::Serving => "healthy",
+            Phase::Draining => "draining",
+        };
+        AppProcess {
+            id: self.full_id(),
+            release: self.release,
+            machine: self.machine.clone(),
+            port: self.port,
+            state: state.into(),
+            reason: self.told.clone(),
+            restarts: i64::from(self.restarts),
+            started_at: self.started_at,
+        }
+    }
+}
+
+impl AppRow {
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.project, self.name)
+    }
+
+    pub fn replicas(&self) -> u32 {
+        u32::try_from(self.spec.replicas).unwrap_or(0)
+    }
+
+    pub fn wire(&self, processes: &[ProcessRow], last: Option<&DeploymentRow>) -> App {
+        let serving = processes.iter().filter(|one| one.phase() == Phase::Serving).count();
+        let serving = u32::try_from(serving).unwrap_or(u32::MAX);
+        let state = if self.destroying {
+            "destroying"
+        } else if last.is_some_and(|one| !one.state.is_over()) {
+            "deploying"
+        } else if last
+            .is_some_and(|one| matches!(one.state, DeploymentState::Failed | DeploymentState::RolledBack))
+        {
+            "failed"
+        } else if self.live.is_none() {
+            "empty"
+        } else if serving < self.replicas() {
+            "degraded"
+        } else {
+            "running"
+        };
+        let reason = match last {
+            _ if !self.reason.is_empty() => self.reason.clone(),
+            Some(last) if state == "failed" => last.reason.clone(),
+            _ => String::new(),
+        };
+        App {
+            project: self.project.clone(),
+            name: self.name.clone(),
+            spec: self.spec.clone(),
+            state: state.into(),
+            reason,
+            release: self.live.map(|live| live.release),
+            deployment: last.map(DeploymentRow::id),
+            processes: processes.iter().map(ProcessRow::wire).collect(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            generation: self.generation,
+            observed_generation: self.observed,
+        }
+    }
+}
+
+/// A process becomes healthy within this, or its deployment fails.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Requests in flight end within this.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// Releases whose artefacts are kept, beside those in use.
+pub const KEPT_RELEASES: usize = 10;
+
+/// A label that leaves room for what is made of it: names of units and of builders' machines.
+const NAME_MOST: usize = 40;
+
+/// Checks what is wanted of an app.
+///
+/// # Errors
+/// Invalid, with the field.
+pub fn check(name: &str, spec: &AppSpec) -> Result<()> {
+    check_label("app", name).map_err(Error::invalid)?;
+    if name.len() > NAME_MOST {
+        return Err(Error::invalid(format!("an app's name has at most {NAME_MOST} characters")));
+    }
+    let field = |pointer: &str, why: String| Error::invalid_field(pointer, why);
+    match (&spec.source.repository, &spec.source.git) {
+        (Some(repository), None) => {
+            check_label("repository", repository).map_err(|why| field("/source/repository", why))?;
+        }
+        (None, Some(url)) => check_url(url)?,
+        _ => return Err(field("/source", "give exactly one of `repository` and `git`".into())),
+    }
+    check_branch(&spec.source.branch).map_err(|why| field("/source/branch", why))?;
+    check_label("cluster", &spec.on).map_err(|why| field("/on", why))?;
+    match (&spec.run, &spec.static_files) {
+        (Some(run), None) => check_command(run).map_err(|why| field("/run", why))?,
+        (None, Some(folder)) => check_folder(folder).map_err(|why| field("/static", why))?,
+        _ => return Err(field("/run", "give exactly one of `run` and `static`".into())),
+    }
+    if let Some(migrate) = &spec.migrate {
+        check_command(migrate).map_err(|why| field("/migrate", why))?;
+    }
+    if spec.port == 0 {
+        return Err(field("/port", "a port is between 1 and 65535".into()));
+    }
+    if !(0..=1000).contains(&spec.replicas) {
+        return Err(field("/replicas", "0 to 1000 processes".into()));
+    }
+    if let Some(health) = &spec.health {
+        if !health.path.starts_with('/')
+            || health.path.len() > 1024
+            || !health.path.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(field(
+                "/health/path",
+                "a path begins with `/` and has at most 1024 visible ASCII characters".into(),
+            ));
+        }
+        let bounds = [
+            ("/health/healthy_after", health.healthy_after, 1..=100),
+            ("/health/interval_ms", health.interval_ms, 100..=3_600_000),
+            ("/health/timeout_ms", health.timeout_ms, 100..=600_000),
+        ];
+        for (pointer, value, range) in bounds {
+            if !range.contains(&value) {
+                return Err(field(pointer, format!("between {} and {}", range.start(), range.end())));
+            }
+        }
+    }
+    if let Some(build) = &spec.build {
+        check_build(build)?;
+    }
+    check_env(spec)?;
+    if let Some(preview) = &spec.preview {
+        if preview.branches.is_empty() || preview.branches.len() > 64 {
+            return Err(field("/preview/branches", "1 to 64 patterns of branches".into()));
+        }
+        for pattern in &preview.branches {
+            check_branch(&pattern.replace('*', "x")).map_err(|why| field("/preview/branches", why))?;
+        }
+        if !(60_000..=31_536_000_000).contains(&preview.expires_ms) {
+            return Err(field("/preview/expires_ms", "a minute to a year, in milliseconds".into()));
+        }
+    }
+    Ok(())
+}
+
+fn check_build(build: &AppBuild) -> Result<()> {
+    let field = |pointer: &str, why: String| Error::invalid_field(pointer, why);
+    check_label("image", &build.image).map_err(|why| field("/build/image", why))?;
+    if build.run.len() > 64 {
+        return Err(field("/build/run", "at most 64 commands".into()));
+    }
+    for (at, command) in build.run.iter().enumerate() {
+        check_command(command).map_err(|why| field(&format!("/build/run/{at}"), why))?;
+    }
+    check_folder(&build.output).map_err(|why| field("/build/output", why))?;
+    if build.cache.len() > 16 {
+        return Err(field("/build/cache", "at most 16 folders".into()));
+    }
+    for (at, folder) in build.cache.iter().enumerate() {
+        check_folder(folder).map_err(|why| field(&format!("/build/cache/{at}"), why))?;
+    }
+    if !(1000..=86_400_000).contains(&build.timeout_ms) {
+        return Err(field("/build/timeout_ms", "a second to a day, in milliseconds".into()));
+    }
+    Ok(())
+}
+
+fn check_env(spec: &AppSpec) -> Result<()> {
+    use hafen_client::wire::AppEnv;
+    if spec.env.len() > 256 {
+        return Err(Error::invalid_field("/env", "at most 256 variables"));
+    }
+    for (name, value) in &spec.env {
+        let first = name.bytes().next().unwrap_or(b'0');
+        let good = (1..=128).contains(&name.len())
+            && !first.is_ascii_digit()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !good {
+            return Err(Error::invalid_field(
+                "/env",
+                format!(
+                    "{name:?}: a variable's name has 1 to 128 of A-Z, a-z, 0-9 and `_`, and begins with no digit"
+                ),
+            ));
+        }
+        if matches!(name.as_str(), "PORT" | "HOME" | "CREDENTIALS_DIRECTORY") {
+            return Err(Error::invalid_field("/env", format!("{name} is set by the platform")));
+        }
+        match value {
+            AppEnv::Text(text) if text.len() > 32 << 10 || text.contains('\0') => {
+                return Err(Error::invalid_field("/env", format!("{name}: at most 32 KiB, without NUL")));
+            }
+            AppEnv::Text(_) => {}
+            AppEnv::Secret(reference) => check_label("secret", &reference.secret)
+                .map_err(|why| Error::invalid_field("/env", format!("{name}: {why}")))?,
+        }
+    }
+    Ok(())
+}
+
+/// A branch or tag as it may be given to git: never an option, a range or a path of another kind.
+///
+/// # Errors
+/// Says what it must look like.
+pub fn check_branch(name: &str) -> Result<(), String> {
+    let good = (1..=200).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-'))
+        && !name.contains("..")
+        && !name.contains("//")
+        && !name.ends_with(['/', '.'])
+        && name.split('/').all(|part| {
+            let lock = part.len() >= 5 && part.get(part.len() - 5..).is_some_and(|end| end == ".lock");
+            !lock && !part.starts_with('.')
+        });
+    if good { Ok(()) } else { Err("no name of a branch or tag that git takes".into()) }
+}
+
+fn check_url(url: &str) -> Result<()> {
+    let rest = url.strip_prefix("https://").unwrap_or_default();
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let good = !host.is_empty()
+        && !host.contains('@')
+        && !host.starts_with('-')
+        && url.len() <= 1000
+        && url.bytes().all(|byte| byte.is_ascii_graphic());
+    if good {
+        Ok(())
+    } else {
+        Err(Error::invalid_field("/source/git", "a URL as https://host/path, without a password in it"))
+    }
+}
+
+fn check_command(command: &str) -> Result<(), String> {
+    if (1..=4096).contains(&command.len()) && !command.contains('\0') && !command.trim().is_empty() {
+        Ok(())
+    } else {
+        Err("a command has 1 to 4096 bytes and no NUL".into())
+    }
+}
+
+/// A folder of the source or of a release: relative, and within.
+fn check_folder(folder: &str) -> Result<(), String> {
+    let good = (1..=1024).contains(&folder.len())
+        && !folder.starts_with(['/', '-'])
+        && !folder.chars().any(char::is_control)
+        && folder.split('/').all(|part| part != "..");
+    if good {
+        Ok(())
+    } else {
+        Err("a folder within the source, as `dist` or `web/dist`; `.` for all of it".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_and_folders() {
+        for good in ["main", "feature/a-b", "v1.2.3", "0x"] {
+            assert!(check_branch(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "--upload-pack=x",
+            "a..b",
+            "a//b",
+            "a/",
+            "/a",
+            "a b",
+            "a:b",
+            "a.lock",
+            "a/.b",
+            "a~1",
+            "ü",
+            "x.",
+        ] {
+            assert!(check_branch(bad).is_err(), "{bad}");
+        }
+        for good in [".", "dist", "a/b", "./dist"] {
+            assert!(check_folder(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/etc", "..", "a/../b", "-x", "a\nb"] {
+            assert!(check_folder(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn specs() {
+        let with = |change: &str| -> AppSpec {
+            let mut spec: serde_json::Value =
+                serde_json::json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop" });
+            let change: serde_json::Value = serde_json::from_str(change).unwrap();
+            for (name, value) in change.as_object().unwrap() {
+                spec[name] = value.clone();
+            }
+            serde_json::from_value(spec).unwrap()
+        };
+        assert!(check("shop", &with("{}")).is_ok());
+        for (change, told) in [
+            (r#"{"source":{}}"#, "exactly one"),
+            (r#"{"source":{"git":"https://user:x@h/p"}}"#, "without a password"),
+            (r#"{"source":{"git":"file:///etc"}}"#, "https://"),
+            (r#"{"source":{"repository":"shop","branch":"--x"}}"#, "branch"),
+            (r#"{"static":"dist"}"#, "exactly one"),
+            (r#"{"run":null,"static":"../x"}"#, "folder"),
+            (r#"{"run":" "}"#, "command"),
+            (r#"{"port":0}"#, "port"),
+            (r#"{"replicas":1001}"#, "1000"),
+            (r#"{"health":{"path":"x"}}"#, "path"),
+            (r#"{"health":{"path":"/","interval_ms":1}}"#, "between"),
+            (r#"{"env":{"PORT":"1"}}"#, "platform"),
+            (r#"{"env":{"1A":"1"}}"#, "digit"),
+            (r#"{"env":{"A":{"secret":"Not"}}}"#, "secret"),
+            (r#"{"build":{"image":"b","output":"/"}}"#, "folder"),
+            (r#"{"build":{"image":"b","cache":["-x"]}}"#, "folder"),
+            (r#"{"preview":{"branches":[]}}"#, "patterns"),
+            (r#"{"preview":{"branches":["a b*"]}}"#, "branch"),
+        ] {
+            let error = check("shop", &with(change)).expect_err(change);
+            assert!(error.to_string().contains(told), "{change}: {error}");
+        }
+        for bad in ["", "Shop", "a.b", &"x".repeat(41)] {
+            assert!(check(bad, &with("{}")).is_err(), "{bad}");
+        }
+    }
+}
