@@ -185,7 +185,8 @@ fn killed_pushes_leave_it_sound() {
         until("objects come in", &incoming);
         #[expect(clippy::disallowed_methods, reason = "to meet it somewhere else each time")]
         std::thread::sleep(Duration::from_millis(wait));
-        push.kill().unwrap();
+        let group = rustix::process::Pid::from_raw(i32::try_from(push.id()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
         push.wait().unwrap();
         until("what came in is thrown away", || !incoming());
         rig.assert_sound();

@@ -162,7 +162,9 @@ async fn answer(
 ) -> Result<Response> {
     let word = next(&mut pieces).await;
     let mut carried = Some(carried);
-    if word.is_none() && let Some(carried) = carried.take() {
+    if word.is_none()
+        && let Some(carried) = carried.take()
+    {
         // A client that is about to send much asks with an empty request whether it may; to that git says nothing.
         carried.await.map_err(Error::internal)??;
     }
