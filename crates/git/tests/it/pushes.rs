@@ -260,3 +260,19 @@ fn a_place_is_waited_for_and_an_idle_client_is_sent_away() {
     assert!(ended.is_err_and(|error| error.to_string().contains("nothing moved")));
     assert!(rig.wait(rig.git.exchange(&rig.repository, exchange())).is_ok());
 }
+
+#[test]
+fn what_a_signal_has_left_goes_when_it_is_old() {
+    let rig = Rig::start(Limits { exchange: Duration::from_secs(1), ..Limits::default() }, None);
+    let objects = rig.repository.path(&rig.git).join("objects");
+    let left = objects.join("tmp_objdir-incoming-x");
+    std::fs::create_dir_all(left.join("pack")).unwrap();
+    rig.wait(rig.git.sweep()).unwrap();
+    assert!(left.exists(), "it may be somebody's");
+    until("it is old", || {
+        rig.wait(rig.git.sweep()).unwrap();
+        !left.exists()
+    });
+    assert!(objects.join("pack").exists());
+    rig.assert_sound();
+}
