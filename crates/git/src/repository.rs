@@ -236,6 +236,29 @@ impl Git {
         Ok(Archive { process: Process::spawn(&mut command)?, _place: place })
     }
 
+    /// Removes what pushes have left that were cut off: git itself leaves its quarantine where a signal ends it. Only what is
+    /// older than any exchange may last, as nobody else's is.
+    ///
+    /// # Errors
+    /// Internal.
+    pub async fn sweep(&self) -> Result<()> {
+        let (folder, old) = (self.folder().to_owned(), self.limits().exchange);
+        blocking(move || {
+            for repository in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let objects = repository.path().join("objects");
+                for left in std::fs::read_dir(objects).into_iter().flatten().flatten() {
+                    let named = left.file_name().to_string_lossy().starts_with("tmp_objdir-");
+                    let age = left.metadata().and_then(|found| found.modified()).ok();
+                    let age = age.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+                    if named && age > old && std::fs::remove_dir_all(left.path()).is_err() {
+                        tracing::warn!("{} cannot be removed", left.path().display());
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     /// Bytes on the disk.
     ///
     /// # Errors

@@ -175,6 +175,7 @@ impl Reconciler for Housekeeping {
         let mut tx = self.0.0.db.write().await?;
         store::hook::deliveries_forget(&mut tx, before(CALLS)).await?;
         tx.commit().await.map_err(store_error)?;
+        self.0.0.git.sweep().await?;
         self.0.orphans_forget(before(ORPHANS)).await?;
         Ok(Vec::new())
     }

@@ -185,7 +185,8 @@ fn killed_pushes_leave_it_sound() {
         until("objects come in", &incoming);
         #[expect(clippy::disallowed_methods, reason = "to meet it somewhere else each time")]
         std::thread::sleep(Duration::from_millis(wait));
-        push.kill().unwrap();
+        let group = rustix::process::Pid::from_raw(i32::try_from(push.id()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
         push.wait().unwrap();
         until("what came in is thrown away", || !incoming());
         rig.assert_sound();
@@ -258,4 +259,20 @@ fn a_place_is_waited_for_and_an_idle_client_is_sent_away() {
     let ended = rig.wait(begun.carry(Box::pin(futures::stream::pending()), sender));
     assert!(ended.is_err_and(|error| error.to_string().contains("nothing moved")));
     assert!(rig.wait(rig.git.exchange(&rig.repository, exchange())).is_ok());
+}
+
+#[test]
+fn what_a_signal_has_left_goes_when_it_is_old() {
+    let rig = Rig::start(Limits { exchange: Duration::from_secs(1), ..Limits::default() }, None);
+    let objects = rig.repository.path(&rig.git).join("objects");
+    let left = objects.join("tmp_objdir-incoming-x");
+    std::fs::create_dir_all(left.join("pack")).unwrap();
+    rig.wait(rig.git.sweep()).unwrap();
+    assert!(left.exists(), "it may be somebody's");
+    until("it is old", || {
+        rig.wait(rig.git.sweep()).unwrap();
+        !left.exists()
+    });
+    assert!(objects.join("pack").exists());
+    rig.assert_sound();
 }

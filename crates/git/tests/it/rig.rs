@@ -1,5 +1,6 @@
 //! A server with one repository, and a folder of clones.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -125,8 +126,10 @@ impl Rig {
         self.good(place, &["commit", "-q", "-m", &format!("write {file}")]);
     }
 
+    /// A group of its own: what git has started would otherwise go on without it.
     pub fn spawn(&self, place: &Path, arguments: &[&str]) -> Child {
-        self.command(place, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let mut command = self.command(place, arguments);
+        command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Nothing is broken, and nothing half-done lies about.

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::StreamBody;
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::Delivery;
@@ -152,19 +153,23 @@ fn body(request: Request, service: Service) -> Result<(HeaderMap, BoxStream<'sta
     Ok((parts.headers, bytes))
 }
 
-/// The answer, once git has said its first word: where it says none, it is an error.
+/// The answer, once git has said its first word or ended well without one.
 async fn answer(
     mut pieces: mpsc::Receiver<Piece>,
-    carried: tokio::task::JoinHandle<Result<()>>,
+    carried: JoinHandle<Result<()>>,
     first: Option<Bytes>,
     kind: &str,
 ) -> Result<Response> {
-    let Some(word) = next(&mut pieces).await else {
+    let word = next(&mut pieces).await;
+    let mut carried = Some(carried);
+    if word.is_none()
+        && let Some(carried) = carried.take()
+    {
+        // A client that is about to send much asks with an empty request whether it may; to that git says nothing.
         carried.await.map_err(Error::internal)??;
-        return Err(Error::unavailable("git said nothing: try again"));
-    };
-    let before = first.into_iter().chain([word]).map(Ok::<_, io::Error>);
-    let rest = stream::unfold((pieces, Some(carried)), |(mut pieces, mut carried)| async move {
+    }
+    let before = first.into_iter().chain(word).map(Ok::<_, io::Error>);
+    let rest = stream::unfold((pieces, carried), |(mut pieces, mut carried)| async move {
         if let Some(bytes) = next(&mut pieces).await {
             return Some((Ok(bytes), (pieces, carried)));
         }
