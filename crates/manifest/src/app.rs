@@ -55,7 +55,7 @@ pub(crate) fn app<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>, place: &mut 
     let health = table.get("health").and_then(|value| health(reader, value));
     let strategy = reader.one_of(table, "strategy", &["rolling", "blue-green"]);
     let migrate = command(reader, table, "migrate", "\"./shop migrate\"");
-    let env = env(reader, table, place);
+    let env = env(reader, table);
     let preview = table.get("preview").and_then(|value| preview(reader, value));
     Some(App {
         source: source?,
@@ -228,7 +228,7 @@ fn health<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<AppHealth> {
     })
 }
 
-fn env<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>, place: &mut AppPlaces) -> BTreeMap<String, Env> {
+fn env<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>) -> BTreeMap<String, Env> {
     let mut all = BTreeMap::new();
     let example = "{ LOG = \"info\", DB_PASSWORD = { secret = \"db-password\" } }";
     let Some(value) = table.get("env") else { return all };
@@ -265,8 +265,7 @@ fn env<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>, place: &mut AppPlaces) 
                     reader.error("missing_key", value.span(), "this variable lacks `secret`", help);
                 }
                 if let Some((secret, span)) = reader.string(table, "secret", "\"db-password\"") {
-                    label(reader, "secret", secret, span.clone());
-                    place.secrets.push((secret.to_owned(), span));
+                    label(reader, "secret", secret, span);
                     all.insert(name, Env::Secret(secret.to_owned()));
                 }
             }

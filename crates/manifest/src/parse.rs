@@ -43,7 +43,6 @@ pub(crate) struct AppPlaces {
     pub name: Range<usize>,
     pub on: Option<(String, Range<usize>)>,
     pub image: Option<(String, Range<usize>)>,
-    pub secrets: Vec<(String, Range<usize>)>,
 }
 
 #[derive(Default)]

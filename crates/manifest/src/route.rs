@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use toml::de::DeTable;
+use toml::de::{DeString, DeTable};
 
 use crate::parse::Places;
 use crate::quantity::{parse_duration, parse_size};
@@ -75,8 +75,10 @@ pub(crate) fn routes<'t>(
             continue;
         };
         // TOML reads [route.shop.example.org] as tables within tables.
-        let nested = inner.len() == 1 && inner.values().all(|value| value.get_ref().is_table());
-        if nested && !inner.contains_key("paths") {
+        let within = |(key, value): (&toml::Spanned<DeString<'_>>, &Value<'t>)| {
+            value.get_ref().is_table() && closest(key.get_ref(), ROUTE_KEYS.iter().copied()).is_none()
+        };
+        if !name.contains('.') && inner.len() == 1 && inner.iter().all(within) {
             let help = "write the host in quotation marks: [route.\"shop.example.org\"]";
             reader.error(
                 "bad_host",

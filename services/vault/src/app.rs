@@ -80,7 +80,6 @@ impl Vault {
 
     /// The secrets of a project go with it, and its key.
     pub(crate) async fn project_end(&self, tx: &mut Tx, project: &str) -> Result<()> {
-        store::deletes_for_good(&self.0.db, tx).await?;
         let secrets = store::project_forget(tx, project).await?;
         let object = format!("project/{project}");
         store::trace_insert(tx, project, &object, "the secrets of the project, and its key").await?;
@@ -295,7 +294,6 @@ impl Vault {
             return self.view(&mut tx, secret).await;
         }
         let by = Actor::current().id;
-        store::deletes_for_good(&self.0.db, &mut tx).await?;
         store::version_destroy(&mut tx, (project, name, version), self.0.now(), &by, TOLD).await?;
         secret.generation += 1;
         store::secret_change(&mut tx, &secret).await?;
@@ -321,7 +319,6 @@ impl Vault {
         let mut tx = self.0.db.write().await?;
         let secret = self.found(&mut tx, project, name, born).await?;
         check(secret.generation)?;
-        store::deletes_for_good(&self.0.db, &mut tx).await?;
         store::secret_delete(&mut tx, project, name).await?;
         let what = format!("every version of secret {name}");
         store::trace_insert(&mut tx, project, &format!("secret/{name}"), &what).await?;

@@ -102,7 +102,6 @@ impl Vault {
     pub async fn rewrap(&self, next: &MasterKey) -> Result<usize> {
         let before = self.0.master();
         let mut tx = self.0.db.write().await?;
-        store::deletes_for_good(&self.0.db, &mut tx).await?;
         let rows = store::key_list(&mut *tx).await?;
         for row in &rows {
             let sealed =

@@ -363,25 +363,16 @@ pub async fn trace_done(tx: &mut Tx, trace: &Trace) -> Result<bool> {
     Ok(done.rows_affected() > 0)
 }
 
-/// From here on this transaction leaves no copy of what it deletes in the file. Before anything that destroys.
-///
-/// # Errors
-/// As the database's.
-pub async fn deletes_for_good(db: &Db, tx: &mut Tx) -> Result<()> {
-    if db.backend() == Backend::Sqlite {
-        sqlx::query("PRAGMA secure_delete = ON").fetch_optional(&mut **tx).await.map_err(store_error)?;
-    }
-    Ok(())
-}
-
-/// Removes what the database still holds of what was deleted before: from SQLite's log by ending it, from PostgreSQL's tables by
-/// writing them anew. What PostgreSQL archives of its own log is its operator's to keep.
+/// Removes what the database still holds of what was deleted before, by writing it anew; and ends SQLite's log. What PostgreSQL archives
+/// of its own log is its operator's to keep.
 ///
 /// # Errors
 /// Unavailable while somebody reads; as the database's.
 pub async fn traces_remove(db: &Db) -> Result<()> {
     match db.backend() {
         Backend::Sqlite => {
+            // What is deleted, and what was moved from page to page before, lies in the file until that.
+            sqlx::query("VACUUM").execute(db.reader()).await.map_err(store_error)?;
             let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
                 .fetch_one(db.reader())
                 .await
