@@ -3,6 +3,7 @@
 mod about;
 mod bastion;
 mod cli;
+mod edge;
 mod gate;
 mod home;
 mod output;

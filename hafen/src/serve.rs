@@ -21,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::about::About;
 use crate::bastion;
+use crate::edge::EdgeArgs;
 use crate::gate::PlatformGate;
 use crate::home::{Endpoint, Home};
 use crate::services::Services;
@@ -85,6 +86,8 @@ pub struct ServeArgs {
     /// A witness to ask for cosignatures, as `hafen witness` prints it (KEY@URL); may be repeated.
     #[arg(long = "witness")]
     pub witnesses: Vec<WitnessConfig>,
+    #[command(flatten)]
+    pub edge: EdgeArgs,
     /// Let issuers of workload identities be on this machine, by plain http: for tests and exercises.
     #[arg(long, hide = true)]
     pub loopback_issuers: bool,
@@ -124,6 +127,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.identity.router())
         .merge(services.ledger.router())
         .merge(services.access.router())
+        .merge(services.edge.router())
         .merge(about.router())
         .merge(crate::gate::explain::router(services.rights.clone()))
         .split_for_parts();
@@ -193,6 +197,11 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             Some(bastion)
         }
     };
+    for (scheme, address) in [("http", services.data_plane.http), ("https", services.data_plane.https)] {
+        if let Some(address) = address {
+            println!("The edge answers at {scheme}://{address}");
+        }
+    }
     let bootstrap = tokio::spawn(bootstrap_ends(services.identity.clone(), home.clone(), lines.clone()));
     let background = tokio::spawn({
         let services = services.clone();

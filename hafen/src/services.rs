@@ -8,6 +8,7 @@ use hafen_access::{Access, AccessConfig, WatchConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
+use hafen_edge::{Edge, EdgeConfig};
 use hafen_identity::{Cost, Identity, IdentityConfig, Network};
 use hafen_ledger::{Ledger, LedgerConfig};
 use hafen_machines::engine::Engine;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::bastion::{Keys, Listening};
 use crate::cli::HOLDER;
+use crate::edge::Edge as DataPlane;
 use crate::gate::rights::Rights;
 use crate::home::{Home, cache_folder};
 use crate::serve::{EngineKind, ServeArgs};
@@ -33,6 +35,8 @@ pub struct Services {
     pub identity: Identity,
     pub ledger: Ledger,
     pub access: Access,
+    pub edge: Edge,
+    pub data_plane: Arc<DataPlane>,
     pub rights: Rights,
     pub engine: Arc<dyn Engine>,
     pub keys: Arc<Keys>,
@@ -95,6 +99,21 @@ impl Services {
         .await?;
         invite(&identity, home).await?;
         let rights = Rights::new(identity.clone(), Arc::clone(&clock))?;
+        let data_plane = Arc::new(DataPlane::open(&args.edge, &machines).await?);
+        let edge = Edge::open(EdgeConfig {
+            location: location.clone(),
+            platform: client.clone(),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            health: health.clone(),
+            key: keys.master.clone(),
+            acme: args.edge.acme()?,
+            logs: args.edge.ct_logs.clone(),
+            logs_grace: Duration::from_secs(args.edge.ct_grace.into()),
+            proxy: Some(Arc::clone(&data_plane.proxy)),
+            challenges: Arc::clone(&data_plane.challenges),
+        })
+        .await?;
         let access = Access::open(AccessConfig {
             location: location.clone(),
             platform: client,
@@ -124,12 +143,13 @@ impl Services {
                 Arc::new(stacks.events().clone()),
                 Arc::new(identity.events().clone()),
                 Arc::new(access.events().clone()),
+                Arc::new(edge.events().clone()),
             ],
             witnesses: args.witnesses.clone(),
             keep_years: args.ledger_keep_years,
         })
         .await?;
-        Ok(Self { machines, stacks, identity, ledger, access, rights, engine, keys })
+        Ok(Self { machines, stacks, identity, ledger, access, edge, data_plane, rights, engine, keys })
     }
 
     /// Runs what happens without a request, until `stop` turns true.
@@ -142,6 +162,8 @@ impl Services {
         tokio::join!(
             bastion,
             self.access.run(stop.clone()),
+            self.edge.run(stop.clone()),
+            self.data_plane.run(stop.clone()),
             self.machines.run(stop.clone()),
             self.stacks.run(stop.clone()),
             self.identity.run(stop.clone()),

@@ -4,6 +4,7 @@ mod access;
 mod ask;
 mod context;
 mod doctor;
+mod edge;
 mod events;
 mod identity;
 mod identity_verbs;
@@ -95,6 +96,12 @@ enum Command {
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
+    /// Hosts, and what they lead to.
+    #[command(subcommand)]
+    Route(edge::RouteCommand),
+    /// Certificates of hosts.
+    #[command(subcommand)]
+    Certificate(edge::CertificateCommand),
     /// What happened, in order.
     Events(events::EventsArgs),
     /// Who may do what, and which rule says so.
@@ -164,6 +171,8 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Image(command) => image::run(&context, command).await.map(|()| 0),
         Command::Network(command) => show::network(&context, command).await.map(|()| 0),
         Command::Operation(command) => show::operation(&context, command).await,
+        Command::Route(command) => edge::route(&context, command).await.map(|()| 0),
+        Command::Certificate(command) => edge::certificate(&context, command).await.map(|()| 0),
         Command::Events(args) => events::run(&context, args).await.map(|()| 0),
         Command::Policy(command) => policy::run(&context, command).await.map(|()| 0),
         Command::Ledger(command) => ledger::run(&context, command).await,

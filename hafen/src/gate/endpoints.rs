@@ -192,6 +192,22 @@ const ACCESS: &[Endpoint] = &[
     project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/accept", "access.accept"),
 ];
 
+/// The edge.
+const EDGE: &[Endpoint] = &[
+    project("GET", "/api/v1/projects/{project}/routes", "route.read"),
+    project("GET", "/api/v1/projects/{project}/routes/{host}", "route.read"),
+    project("PUT", "/api/v1/projects/{project}/routes/{host}", "route.write"),
+    project("DELETE", "/api/v1/projects/{project}/routes/{host}", "route.write"),
+    project("GET", "/api/v1/projects/{project}/backends", "backend.read"),
+    project("GET", "/api/v1/projects/{project}/backends/{backend}", "backend.read"),
+    project("PUT", "/api/v1/projects/{project}/backends/{backend}", "backend.write"),
+    project("DELETE", "/api/v1/projects/{project}/backends/{backend}", "backend.write"),
+    project("GET", "/api/v1/projects/{project}/certificates", "certificate.read"),
+    project("GET", "/api/v1/projects/{project}/certificates/{host}", "certificate.read"),
+    project("POST", "/api/v1/projects/{project}/certificates/{host}", "certificate.renew"),
+    organisation("GET", "/api/v1/edge/authority", "account.self"),
+];
+
 /// The platform itself.
 const PLATFORM: &[Endpoint] = &[
     platform("GET", "/api/v1/status", "platform.read"),
@@ -204,5 +220,5 @@ const PLATFORM: &[Endpoint] = &[
 
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [PROJECTS, IDENTITY, LEDGER, ACCESS, PLATFORM].into_iter().flatten()
+    [PROJECTS, IDENTITY, LEDGER, ACCESS, EDGE, PLATFORM].into_iter().flatten()
 }

@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 mod credential;
 mod documents;
+mod edge;
 mod first_owner;
 mod full_disk;
 mod hostile;
