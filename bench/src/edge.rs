@@ -82,7 +82,17 @@ async fn answers(port: u16) -> Result<()> {
 /// A key of the kind that the edge has, and a certificate for the host.
 fn certificate(folder: &Path) -> Result<()> {
     let done = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", &format!("/CN={HOST}"), "-keyout", "key.pem", "-out", "cert.pem"])
         .current_dir(folder)
         .stderr(Stdio::null())
@@ -110,7 +120,14 @@ impl Peer {
         std::fs::write(folder.join("proxy.conf"), text).map_err(broken("nginx"))?;
         let program = program(context, "nginx", "usr/sbin/nginx");
         let child = Command::new(&program)
-            .args(["-p", &at.to_string(), "-c", &format!("{at}/proxy.conf"), "-e", &format!("{at}/nginx.log")])
+            .args([
+                "-p",
+                &at.to_string(),
+                "-c",
+                &format!("{at}/proxy.conf"),
+                "-e",
+                &format!("{at}/nginx.log"),
+            ])
             .stdout(Stdio::null())
             .spawn()
             .map_err(|_| missing("nginx"))?;
@@ -179,9 +196,11 @@ fn load(folder: &Path, port: u16, http1: bool, streams: u32, host: &str) -> Resu
         return Err(broken_off());
     }
     let line = said.lines().find(|line| line.starts_with("finished in"));
-    let rate = line.and_then(|line| line.split(", ").find_map(|part| part.strip_suffix(" req/s")?.parse().ok()));
+    let rate =
+        line.and_then(|line| line.split(", ").find_map(|part| part.strip_suffix(" req/s")?.parse().ok()));
     let text = std::fs::read_to_string(&log).map_err(broken("h2load's log"))?;
-    let mut times: Vec<u32> = text.lines().filter_map(|line| line.rsplit('\t').next()?.parse().ok()).collect();
+    let mut times: Vec<u32> =
+        text.lines().filter_map(|line| line.rsplit('\t').next()?.parse().ok()).collect();
     times.sort_unstable();
     let p99 = times.get(times.len() * 99 / 100).copied();
     match (rate, p99) {
@@ -193,8 +212,11 @@ fn load(folder: &Path, port: u16, http1: bool, streams: u32, host: &str) -> Resu
 /// New connections a second, each with a full handshake and one request.
 fn handshakes(folder: &Path, port: u16) -> Result<f64> {
     let script = folder.join("close.lua");
-    std::fs::write(&script, "wrk.headers[\"Connection\"] = \"close\"\nwrk.headers[\"Host\"] = \"localhost\"\n")
-        .map_err(broken("close.lua"))?;
+    std::fs::write(
+        &script,
+        "wrk.headers[\"Connection\"] = \"close\"\nwrk.headers[\"Host\"] = \"localhost\"\n",
+    )
+    .map_err(broken("close.lua"))?;
     let output = Command::new("wrk")
         .args(["-t1", "-c32", &format!("-d{SECONDS}s"), "-s"])
         .arg(&script)
@@ -274,14 +296,24 @@ pub async fn measure(context: &Context) -> Result<Part> {
     }
     part.ratio("nginx_to_edge_h1", "nginx's rate to ours, HTTP/1.1", "nginx_h1", "edge_h1")?;
     part.ratio("nginx_to_edge_h2", "nginx's rate to ours, HTTP/2", "nginx_h2", "edge_h2")?;
-    part.ratio("nginx_to_edge_handshakes", "nginx's handshakes to ours", "nginx_handshakes", "edge_handshakes")?;
+    part.ratio(
+        "nginx_to_edge_handshakes",
+        "nginx's handshakes to ours",
+        "nginx_handshakes",
+        "edge_handshakes",
+    )?;
     for figure in &mut part.figures {
         if matches!(figure.name, "nginx_to_edge_h1" | "nginx_to_edge_h2") {
             *figure = figure.clone().at_most(1.0);
         }
     }
     let grown = platform.resident()?.saturating_sub(before);
-    part.figures.push(Figure::new("edge_memory", "edge: memory that the load left", "MB", &[megabytes(grown)])?);
+    part.figures.push(Figure::new(
+        "edge_memory",
+        "edge: memory that the load left",
+        "MB",
+        &[megabytes(grown)],
+    )?);
     part.figures.push(Figure::new("nginx_memory", "nginx: memory", "MB", &[megabytes(nginx.resident())])?);
     part.figures.push(Figure::new("caddy_memory", "caddy: memory", "MB", &[megabytes(caddy.resident())])?);
     drop((nginx, caddy));
@@ -290,7 +322,13 @@ pub async fn measure(context: &Context) -> Result<Part> {
 }
 
 /// Ten thousand hosts: what they take, what one more takes, and whether anybody notices.
-async fn routes(context: &Context, part: &mut Part, platform: &Platform, at: &Path, https: u16) -> Result<()> {
+async fn routes(
+    context: &Context,
+    part: &mut Part,
+    platform: &Platform,
+    at: &Path,
+    https: u16,
+) -> Result<()> {
     let client = platform.client()?;
     let before = platform.resident_at_rest().await?;
     let began = Instant::now();
@@ -305,13 +343,23 @@ async fn routes(context: &Context, part: &mut Part, platform: &Platform, at: &Pa
     while let Some(put) = puts.next().await {
         put?;
     }
-    part.figures.push(Figure::new("routes_put", "10,000 routes by API", "s", &[began.elapsed().as_secs_f64()])?);
+    part.figures.push(Figure::new(
+        "routes_put",
+        "10,000 routes by API",
+        "s",
+        &[began.elapsed().as_secs_f64()],
+    )?);
     let last = format!("h{}.bench.localhost", ROUTES - 1);
     while client.certificate_get("bench", &last).await?.state != "ready" {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let grown = platform.resident_at_rest().await?.saturating_sub(before);
-    part.figures.push(Figure::new("routes_memory", "10,000 routes with certificates: memory", "MB", &[megabytes(grown)])?);
+    part.figures.push(Figure::new(
+        "routes_memory",
+        "10,000 routes with certificates: memory",
+        "MB",
+        &[megabytes(grown)],
+    )?);
     let (mut changes, mut p99s) = (Vec::new(), Vec::new());
     for run in 0..context.runs {
         let began = Instant::now();
@@ -320,7 +368,16 @@ async fn routes(context: &Context, part: &mut Part, platform: &Platform, at: &Pa
         changes.push(began.elapsed());
         p99s.push(load(at, https, true, 1, HOST)?.p99);
     }
-    part.figures.push(Figure::seconds("route_change", "a change of one among 10,000, until it holds", &changes)?);
-    part.figures.push(Figure::new("routes_p99", "edge: HTTP/1.1 over TLS with 10,000 routes: p99", "ms", &p99s)?);
+    part.figures.push(Figure::seconds(
+        "route_change",
+        "a change of one among 10,000, until it holds",
+        &changes,
+    )?);
+    part.figures.push(Figure::new(
+        "routes_p99",
+        "edge: HTTP/1.1 over TLS with 10,000 routes: p99",
+        "ms",
+        &p99s,
+    )?);
     part.ratio("routes_p99_ratio", "p99 with 10,000 routes to p99 with one", "routes_p99", "edge_h1_p99")
 }

@@ -64,7 +64,9 @@ impl EdgeArgs {
     pub fn acme(&self) -> Result<Option<AcmeConfig>> {
         let Some(directory) = &self.acme else { return Ok(None) };
         if !directory.starts_with("https://") {
-            return Err(Error::invalid(format!("{directory:?} is no https URL: name the authority's directory")));
+            return Err(Error::invalid(format!(
+                "{directory:?} is no https URL: name the authority's directory"
+            )));
         }
         Ok(Some(AcmeConfig {
             directory: directory.clone(),
@@ -138,7 +140,9 @@ impl Edge {
     /// Answers requests until `stop` turns true.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(listeners) = listeners.filter(|both| both.http.is_some() || both.https.is_some()) else { return };
+        let Some(listeners) = listeners.filter(|both| both.http.is_some() || both.https.is_some()) else {
+            return;
+        };
         if let Err(error) = hafen_proxy::serve(Arc::clone(&self.proxy), listeners, stop).await {
             tracing::error!("the edge ended: {error}");
         }
@@ -168,7 +172,8 @@ struct Line<'a> {
 impl FileLog {
     fn open(path: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(path);
-        let file = file.map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", path.display())))?;
+        let file = file
+            .map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", path.display())))?;
         Ok(Self(Mutex::new(file)))
     }
 }

@@ -68,7 +68,8 @@ fn path_of(text: &str) -> Result<(String, Vec<RouteTarget>), String> {
     let (path, targets) = text.split_once('=').unwrap_or(("/", text));
     let target = |text: &str| {
         let (backend, weight) = text.split_once(':').unwrap_or((text, "100"));
-        let weight = weight.parse().map_err(|_| format!("{weight:?} is no weight: a number from 0 to 10000"))?;
+        let weight =
+            weight.parse().map_err(|_| format!("{weight:?} is no weight: a number from 0 to 10000"))?;
         Ok(RouteTarget { backend: backend.to_owned(), weight })
     };
     let targets = targets.split(',').map(target).collect::<Result<Vec<_>, String>>()?;
@@ -100,7 +101,8 @@ fn print_routes(routes: &[Route]) {
 
 /// What a path of a request cannot be.
 fn host_of(host: &str) -> Result<String> {
-    let good = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-*_".contains(&byte));
+    let good =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-*_".contains(&byte));
     if good { Ok(host.to_ascii_lowercase()) } else { Err(usage(format!("{host:?} is no host"))) }
 }
 
