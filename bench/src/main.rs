@@ -7,8 +7,8 @@
 
 mod bastion;
 mod boot;
-mod git;
 mod edge;
+mod git;
 mod identity;
 mod large;
 mod ledger;
@@ -104,8 +104,16 @@ async fn run(args: Args) -> Result<bool> {
     };
     let host = Host::look(&context.scratch)?;
     host.print();
-    let all =
-        [What::Scale, What::Requests, What::Large, What::Boot, What::Identity, What::Ledger, What::Bastion, What::Git];
+    let all = [
+        What::Scale,
+        What::Requests,
+        What::Large,
+        What::Boot,
+        What::Identity,
+        What::Ledger,
+        What::Bastion,
+        What::Git,
+    ];
     let all = [
         What::Scale,
         What::Requests,

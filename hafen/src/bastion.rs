@@ -183,7 +183,10 @@ pub async fn run(args: BastionArgs) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn(async move {
         let name = format!("bastion {}", bastion.address);
-        tokio::join!(bastion.carry(&access, &keys, &name, None, stopped.clone()), access.run(stopped.clone()));
+        tokio::join!(
+            bastion.carry(&access, &keys, &name, None, stopped.clone()),
+            access.run(stopped.clone())
+        );
     });
     crate::serve::told_to_stop().await?;
     stop.send_replace(true);

@@ -119,8 +119,7 @@ impl utoipa::Modify for Security {
 }
 
 /// Paths answered to anybody.
-static OPEN: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| {
+static OPEN: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let ours = ["/health"];
     hafen_identity::OPEN.iter().chain(hafen_delivery::OPEN).copied().chain(ours).collect()
 });

@@ -16,7 +16,11 @@ mod random;
 pub use actor::{Actor, ActorKind};
 pub use clock::{Clock, SteppedClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, FieldProblem, Result};
-pub use id::{DeployKeyId, EventId, HookId, ImageId, InstanceId, InvitationId, MachineId, MembershipId, NetworkId, OperationId, OrganisationId, ParseIdError, PasskeyId, PublicationId, PushId, RepositoryId, ServiceAccountId, SessionId, SnapshotId, SshSessionId, TeamId, TokenId, UserId};
+pub use id::{
+    DeployKeyId, EventId, HookId, ImageId, InstanceId, InvitationId, MachineId, MembershipId, NetworkId,
+    OperationId, OrganisationId, ParseIdError, PasskeyId, PublicationId, PushId, RepositoryId,
+    ServiceAccountId, SessionId, SnapshotId, SshSessionId, TeamId, TokenId, UserId,
+};
 pub use name::{check_label, check_metadata_key, check_metadata_value};
 pub use page::{Page, PageLimit, PageToken};
 pub use permitted::{Permitted, Projects, Sight};

@@ -91,7 +91,10 @@ fn the_answer_names_its_rule() {
     let policy = policy();
     let answer = policy.decide(who(ActorKind::Person, &["operator"]), "machine.reach");
     assert_eq!(answer.rules, ["operators-operate"]);
-    assert_eq!(answer.tells, ["An operator may make, change and reach machines, images and snapshots, and read secrets."]);
+    assert_eq!(
+        answer.tells,
+        ["An operator may make, change and reach machines, images and snapshots, and read secrets."]
+    );
     let answer = policy.decide(who(ActorKind::Person, &["viewer"]), "machine.reach");
     assert_eq!(*answer, Answer::refused());
 }

@@ -241,7 +241,9 @@ pub async fn login(context: &Context, args: LoginArgs) -> Result<()> {
         if !args.renew {
             match config {
                 Some(_) => {
-                    output::line("Now: ssh NAME.PROJECT.hafen, and scp, sftp, rsync, Ansible alike; git clone ssh://git.hafen/PROJECT/REPOSITORY.git");
+                    output::line(
+                        "Now: ssh NAME.PROJECT.hafen, and scp, sftp, rsync, Ansible alike; git clone ssh://git.hafen/PROJECT/REPOSITORY.git",
+                    );
                 }
                 None => output::line(&format!(
                     "Now: ssh -F {} NAME.PROJECT.hafen",

@@ -162,7 +162,9 @@ impl PlatformGate {
         }
         // What of the platform's own host may be named as an endpoint is said by who answers for it.
         let host = caller.platform || caller.actor.kind == ActorKind::LocalOperator;
-        if host && (endpoint.method, endpoint.route) == ("PUT", "/api/v1/projects/{project}/backends/{backend}") {
+        if host
+            && (endpoint.method, endpoint.route) == ("PUT", "/api/v1/projects/{project}/backends/{backend}")
+        {
             told.insert(Permitted::Everything);
         }
         if (endpoint.method, endpoint.route) == ("PUT", "/api/v1/roles/{role}") {

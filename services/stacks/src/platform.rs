@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use futures::future::{try_join, try_join4};
 use hafen_base::{ErrorKind, Result};
 use hafen_client::wire::{
-    App, AppSpec, BUILD_KEY, BUILD_NETWORK, Backend, BackendPut, Image, ImageCreate, Machine, MachineCreate, MachinePatch, MachinePut,
-    Network, NetworkCreate, NetworkPatch, Operation, Project, ProjectPut, Publication, PublicationPut, Route,
-    RoutePut,
+    App, AppSpec, BUILD_KEY, BUILD_NETWORK, Backend, BackendPut, Image, ImageCreate, Machine, MachineCreate,
+    MachinePatch, MachinePut, Network, NetworkCreate, NetworkPatch, Operation, Project, ProjectPut,
+    Publication, PublicationPut, Route, RoutePut,
 };
 use hafen_client::{Client, Conditions};
 

@@ -15,8 +15,13 @@ use sqlx::Row as _;
 
 pub use hafen_db::sqlx;
 
-pub const MIGRATIONS: &[Migration] =
-    &[hafen_work::MIGRATION, hafen_work::ACTOR_MIGRATION, repository::MIGRATION, hook::MIGRATION, app::MIGRATION];
+pub const MIGRATIONS: &[Migration] = &[
+    hafen_work::MIGRATION,
+    hafen_work::ACTOR_MIGRATION,
+    repository::MIGRATION,
+    hook::MIGRATION,
+    app::MIGRATION,
+];
 
 /// Reads run on the reader pool or inside a transaction alike.
 pub trait Reads<'c>: sqlx::Executor<'c, Database = sqlx::Any> {}
