@@ -335,8 +335,18 @@ impl Backend {
     /// The endpoint for the next request, begun there: the one with less to do of two by chance, among those that are best off. `not` were
     /// tried already.
     pub fn choose(&self, not: &[Arc<Endpoint>]) -> Option<InFlight> {
-        let endpoints = self.endpoints.load();
-        if let ([only], true) = (endpoints.as_slice(), not.is_empty()) {
+        loop {
+            let endpoints = self.endpoints.load_full();
+            let begun = self.choose_of(&endpoints, not);
+            // A list that was replaced while it was looked through holds only those that drain by now: look at the new one.
+            if begun.is_some() || Arc::ptr_eq(&endpoints, &self.endpoints.load_full()) {
+                return begun;
+            }
+        }
+    }
+
+    fn choose_of(&self, endpoints: &[Arc<Endpoint>], not: &[Arc<Endpoint>]) -> Option<InFlight> {
+        if let ([only], true) = (endpoints, not.is_empty()) {
             return if self.usable(only, WORST) { only.begin() } else { None };
         }
         // Those that are healthy; else those of which nothing is known yet; else those that were left out by mere experience.

@@ -67,13 +67,13 @@ impl Certificates {
     }
 
     /// Sets those for these names, or takes them back; the others stay.
-    pub fn change(&self, changes: Vec<(String, Option<Shown>)>) {
+    pub fn change(&self, changes: &[(String, Option<Shown>)]) {
         if changes.is_empty() {
             return;
         }
         self.names.rcu(|table| {
             let mut table = Table::clone(table);
-            for (name, shown) in &changes {
+            for (name, shown) in changes {
                 match shown {
                     Some(shown) => table.insert(name.as_str().into(), Arc::clone(shown)),
                     None => table.remove(name.as_str()),

@@ -205,15 +205,14 @@ impl Run<'_> {
         let longest = if self.head.method.is_idempotent() { IDLE } else { IDLE_ONCE };
         let idle = if fresh { None } else { endpoint.idle_take(self.peer.worker, longest) };
         self.reused = idle.is_some();
-        let mut upstream = match idle {
-            Some(upstream) => upstream,
-            None => {
-                let connect = upstream::connect(&endpoint, self.proxy.connect(), limits.connect);
-                match connect.await {
-                    Ok(stream) => Upstream::new(stream),
-                    // Nothing was sent: any request may go elsewhere.
-                    Err(error) => return Err(blame(Failed::Before(Broken::Io(error), !self.taken))),
-                }
+        let mut upstream = if let Some(upstream) = idle {
+            upstream
+        } else {
+            let connect = upstream::connect(&endpoint, self.proxy.connect(), limits.connect);
+            match connect.await {
+                Ok(stream) => Upstream::new(stream),
+                // Nothing was sent: any request may go elsewhere.
+                Err(error) => return Err(blame(Failed::Before(Broken::Io(error), !self.taken))),
             }
         };
         upstream.output.buffer.extend_from_slice(&self.head.forward);
@@ -461,23 +460,20 @@ impl Download<'_> {
                     let end = matches!(answer.length, Length::None | Length::Known(0)) || head_only;
                     sink.head(answer, end && answer.status != 101)
                 });
-                match read.map_err(before)? {
-                    Some((parsed, given)) => {
-                        let _head = input.buffer.split_to(parsed.size);
-                        if parsed.status >= 200 || parsed.status == 101 {
-                            given.map_err(|why| match why {
-                                Broken::Bad(_) => before(why),
-                                other => Failed::Client(other),
-                            })?;
-                            return Ok(parsed);
-                        }
-                        heads += 1;
-                        if heads > 16 {
-                            return Err(before(Broken::Bad("there is no end of interim answers")));
-                        }
-                        continue;
+                if let Some((parsed, given)) = read.map_err(before)? {
+                    let _head = input.buffer.split_to(parsed.size);
+                    if parsed.status >= 200 || parsed.status == 101 {
+                        given.map_err(|why| match why {
+                            Broken::Bad(_) => before(why),
+                            other => Failed::Client(other),
+                        })?;
+                        return Ok(parsed);
                     }
-                    None => {}
+                    heads += 1;
+                    if heads > 16 {
+                        return Err(before(Broken::Bad("there is no end of interim answers")));
+                    }
+                    continue;
                 }
             }
             let filled = select! {

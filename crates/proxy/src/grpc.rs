@@ -19,7 +19,7 @@ use crate::proxy::{Proxy, Said};
 use crate::timer::Timer;
 use crate::upstream;
 
-/// What a status of ours is to a gRPC client (grpc.github.io/grpc/core/md_doc_statuscodes.html).
+/// What a status of ours is to a gRPC client (`grpc.github.io/grpc/core/md_doc_statuscodes.html`).
 const fn code(status: u16) -> &'static str {
     match status {
         404 => "12",

@@ -256,7 +256,6 @@ impl Proxy {
             Some(name) if **name != *head.host => {
                 return Some(Page::error(421, "this connection was opened for another host", clock));
             }
-            Some(_) => {}
             None if host.plan.redirect_https => {
                 let port = match self.config.https_port {
                     443 => String::new(),
@@ -264,7 +263,7 @@ impl Proxy {
                 };
                 return Some(Page::redirect(&format!("https://{}{port}{}", head.host, head.target), clock));
             }
-            None => {}
+            Some(_) | None => {}
         }
         if !self.clients.may(peer.address, &host.plan.host, host.plan.rate) {
             return Some(Page::error(

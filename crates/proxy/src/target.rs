@@ -11,14 +11,13 @@ pub fn split<'a>(target: &'a str, method: &Method) -> Result<(Option<&'a str>, &
     if target == "*" && method == Method::OPTIONS {
         return Ok((None, target));
     }
-    let (named, path) = match target.strip_prefix('/') {
-        Some(_) => (None, target),
-        None => {
-            let rest = strip_scheme(target).ok_or("the target is neither a path nor a URL")?;
-            let at = rest.find(['/', '?']).unwrap_or(rest.len());
-            let (authority, path) = rest.split_at_checked(at).unwrap_or((rest, ""));
-            (Some(authority), if path.is_empty() { "/" } else { path })
-        }
+    let (named, path) = if target.starts_with('/') {
+        (None, target)
+    } else {
+        let rest = strip_scheme(target).ok_or("the target is neither a path nor a URL")?;
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        (Some(authority), if path.is_empty() { "/" } else { path })
     };
     if !path.starts_with('/') {
         return Err("the target has no path");

@@ -20,17 +20,16 @@ impl Timer {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
-            let deadline = match deadline {
-                Some(deadline) => deadline,
-                None => {
-                    let chosen = Instant::now() + limit;
-                    if let Some(sleep) = &mut self.0
-                        && (sleep.deadline() > chosen || sleep.is_elapsed())
-                    {
-                        sleep.as_mut().reset(chosen);
-                    }
-                    *deadline.insert(chosen)
+            let deadline = if let Some(deadline) = deadline {
+                deadline
+            } else {
+                let chosen = Instant::now() + limit;
+                if let Some(sleep) = &mut self.0
+                    && (sleep.deadline() > chosen || sleep.is_elapsed())
+                {
+                    sleep.as_mut().reset(chosen);
                 }
+                *deadline.insert(chosen)
             };
             let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             while sleep.as_mut().poll(cx).is_ready() {

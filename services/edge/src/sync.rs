@@ -73,8 +73,8 @@ impl Edge {
         let gone: Vec<String> = gone.into_iter().map(|row| row.host).collect();
         table.hosts_change(plans, &gone);
         let rows = certificate::store::since(&parts.db, seen.revision).await?;
-        let shown = rows.iter().map(|row| (row.host.clone(), self.shown(row))).collect();
-        proxy.certificates().change(shown);
+        let shown: Vec<_> = rows.iter().map(|row| (row.host.clone(), self.shown(row))).collect();
+        proxy.certificates().change(&shown);
         seen.revision = revision;
         Ok(())
     }
