@@ -148,7 +148,10 @@ fn deployed_scaled_rolled_back_and_deleted() {
     assert_eq!(shop.history().len(), 4);
     let before = scaled["processes"][0]["id"].clone();
     shop.platform.good(&["app", "restart", "shop"]);
-    assert_ne!(shop.settles()["processes"][0]["id"], before);
+    until("only the new process is there", || {
+        let processes = shop.app()["processes"].as_array().unwrap().clone();
+        (processes.len() == 1 && processes[0]["id"] != before).then_some(())
+    });
     assert!(shop.platform.good(&["app", "logs", "shop"]).contains("is simulated"));
     assert!(shop.platform.good(&["app", "exec", "shop", "--", "ls", "-l"]).contains("would run: ls -l"));
     let releases = shop.platform.json(&["app", "releases", "shop"]);

@@ -45,7 +45,8 @@ fn settles(shop: &Shop) -> Value {
 }
 
 fn every_page(shop: &Shop, app: &Value, wanted: &str) {
-    for process in app["processes"].as_array().unwrap() {
+    // One that drains still says what it said.
+    for process in app["processes"].as_array().unwrap().iter().filter(|one| one["state"] == "healthy") {
         let told = page(shop, process["machine"].as_str().unwrap(), process["port"].as_i64().unwrap());
         assert!(told.contains(wanted), "{process}: {told}");
     }

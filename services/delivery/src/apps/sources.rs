@@ -26,12 +26,8 @@ pub trait Repositories: Send + Sync + 'static {
 #[async_trait]
 impl Repositories for crate::Delivery {
     async fn path(&self, project: &str, repository: &str) -> Result<PathBuf> {
-        let path = self.0.folder.join("repositories").join(project).join(format!("{repository}.git"));
-        if path.join("HEAD").exists() {
-            Ok(path)
-        } else {
-            Err(Error::not_found(format!("repository {repository:?} in project {project:?}")))
-        }
+        let (_row, folder) = self.repository_ready(project, repository).await?;
+        Ok(folder.path(&self.0.git))
     }
 }
 
