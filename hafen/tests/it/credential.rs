@@ -30,7 +30,7 @@ fn with_tpm(state: &Path, command: &str) -> (bool, String) {
 fn the_key_comes_from_a_tpm() {
     for program in ["swtpm", "systemd-creds"] {
         let there = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap();
-        assert!(there.status.success(), "apt-get install swtpm libtss2-tcti-swtpm0 systemd");
+        assert!(there.status.success(), "apt-get install swtpm libtss2-tcti-swtpm0 tpm2-tools systemd");
     }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
