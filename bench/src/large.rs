@@ -81,8 +81,8 @@ pub async fn measure(context: &Context) -> Result<Part> {
 async fn deaf_reader(platform: &Platform) -> Result<tokio::net::TcpStream> {
     let address = platform.url.trim_start_matches("http://");
     let socket = tokio::net::TcpSocket::new_v4().map_err(broken("a socket"))?;
-    // Small, so that the kernel does not listen in its place.
-    // Small beside ten megabytes of events, and not so small that what was sent before the end trickles through it for minutes.
+    // Small beside ten megabytes of events, so that the kernel does not listen in its place; not so small that what was sent
+    // before the end trickles through for minutes.
     socket.set_recv_buffer_size(64 << 10).map_err(broken("a socket"))?;
     let address = address.parse().map_err(Error::internal)?;
     let mut stream = socket.connect(address).await.map_err(broken("a connection"))?;
