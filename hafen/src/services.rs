@@ -8,6 +8,7 @@ use hafen_access::{Access, AccessConfig, WatchConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
+use hafen_delivery::apps::around::Simulated;
 use hafen_delivery::apps::hands::Hands;
 use hafen_delivery::apps::hands::sim::SimHands;
 use hafen_delivery::apps::hands::ssh::Ssh;
@@ -239,7 +240,10 @@ fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platfor
         delivery: delivery.clone(),
         folder: home.path("delivery"),
         hands,
-        balancer: Arc::new(platform.clone()),
+        balancer: match args.engine {
+            EngineKind::Qemu => Arc::new(platform.clone()),
+            EngineKind::Sim => Arc::new(Simulated(platform.clone())),
+        },
         vault: Arc::new(platform.clone()),
         sources: Arc::new(git),
         signing_key: sealed_key(&home.path("ca"), "artifact_signing_key", &keys.master, &SystemRandom)?,

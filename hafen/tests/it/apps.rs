@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::git::remote;
+use crate::http::token;
 use crate::platform::{Platform, text, until};
 
 /// A platform with a cluster of two machines and a repository.
@@ -20,6 +22,7 @@ impl Shop {
                         packages = [\"rsync\"]\n[machine.web]\ncount = 2\nimage = \"web\"\nnetwork = \"backend\"\n";
         std::fs::write(platform.home.path().join("hafen.toml"), manifest).unwrap();
         platform.good(&["apply", "--yes"]);
+        platform.good(&["repository", "create", "shop"]);
         let work = platform.home.path().join("work");
         let shop = Self { platform, work };
         shop.sh("git init -q -b main .");
@@ -46,16 +49,22 @@ impl Shop {
         text(&output.stdout).trim().to_owned()
     }
 
-    /// A commit of what lies there, in the repository of the platform; gives it.
+    /// A commit of what lies there, pushed as any git pushes; gives it. An app that is there already hears of it.
     pub fn push(&self, message: &str) -> String {
-        let bare = self.platform.home.path().join("delivery/repositories/hello/shop.git");
-        if !bare.exists() {
-            self.sh(&format!("git init -q --bare -b main {}", bare.display()));
+        let deployments = || {
+            let shown = self.platform.run(&["app", "history", "shop", "--json"]);
+            let known: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
+            known["items"].as_array().map(Vec::len)
+        };
+        let before = deployments();
+        let remote = remote(&self.platform, &token(&self.platform), "shop");
+        let commit = self.sh(&format!(
+            "git add -A; git commit -q --allow-empty -m '{message}'; git push -q {remote} HEAD:main; git rev-parse HEAD"
+        ));
+        if let Some(before) = before {
+            until("the push becomes a deployment", || (deployments() > Some(before)).then_some(()));
         }
-        self.sh(&format!(
-            "git add -A; git commit -q --allow-empty -m '{message}'; git push -q {} HEAD:main; git rev-parse HEAD",
-            bare.display()
-        ))
+        commit
     }
 
     pub fn set(&self, spec: &Value) -> std::process::Output {
@@ -121,20 +130,21 @@ fn deployed_scaled_rolled_back_and_deleted() {
     assert!(shop.set(&spec("./shop one")).status.success());
     assert_eq!(shop.history().len(), 1);
 
-    // A new commit, by `hafen deploy`.
+    // A new commit is deployed by being pushed; once more by command it is the same release.
     let second = shop.push("two");
     assert_ne!(first, second);
+    let app = shop.settles();
+    let serving: Vec<i64> = healthy(&app).into_iter().map(|(_, release)| release).collect();
+    assert_eq!(serving, [2, 2, 2], "{app} {:?}", shop.history());
     let told = shop.platform.good(&["deploy"]);
     assert!(told.contains("succeeded, release 2"), "{told}");
-    let serving: Vec<i64> = healthy(&shop.settles()).into_iter().map(|(_, release)| release).collect();
-    assert_eq!(serving, [2, 2, 2]);
     // Back, without a build, and forth.
     let told = shop.platform.good(&["rollback"]);
     assert!(told.contains("succeeded, release 1"), "{told}");
     assert!(shop.platform.good(&["rollback", "shop", "--release", "2"]).contains("release 2"));
     let kinds: Vec<String> =
         shop.history().iter().map(|one| one["kind"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(kinds, ["rollback", "rollback", "deploy", "deploy"]);
+    assert_eq!(kinds, ["rollback", "rollback", "deploy", "deploy", "deploy"]);
 
     // Scaled without a deployment.
     shop.platform.good(&["app", "scale", "shop", "5"]);
@@ -145,7 +155,7 @@ fn deployed_scaled_rolled_back_and_deleted() {
         (app["processes"].as_array().unwrap().len() == 1).then_some(app)
     });
     assert_eq!(healthy(&scaled).len(), 1);
-    assert_eq!(shop.history().len(), 4);
+    assert_eq!(shop.history().len(), 5);
     let before = scaled["processes"][0]["id"].clone();
     shop.platform.good(&["app", "restart", "shop"]);
     until("only the new process is there", || {

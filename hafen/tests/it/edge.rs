@@ -36,7 +36,7 @@ fn endpoint(words: &'static str) -> SocketAddr {
 }
 
 /// Where the edge answers, as the log says last.
-fn edge(platform: &Platform, scheme: &str) -> SocketAddr {
+pub fn edge(platform: &Platform, scheme: &str) -> SocketAddr {
     let log = platform.log();
     let start = format!("The edge answers at {scheme}://");
     let line = log.lines().rev().find_map(|line| line.strip_prefix(start.as_str()));

@@ -16,7 +16,7 @@ fn url(platform: &Platform) -> String {
 }
 
 /// As a stock client is told it, with a token for a password.
-fn remote(platform: &Platform, bearer: &str, repository: &str) -> String {
+pub fn remote(platform: &Platform, bearer: &str, repository: &str) -> String {
     let url = url(platform);
     let token = bearer.trim_start_matches("Bearer ");
     format!("http://any:{token}@{}/git/hello/{repository}.git", url.trim_start_matches("http://"))

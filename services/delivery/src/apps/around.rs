@@ -128,37 +128,36 @@ impl Balancer for Client {
     }
 }
 
-/// Nobody sends requests: those who want them dial processes themselves.
-#[derive(Debug, Clone, Copy)]
-pub struct Unbalanced;
+/// A balancer whose machines are simulated: nothing there answers, so it is not asked to ask them.
+pub struct Simulated(pub Client);
 
 #[async_trait]
-impl Balancer for Unbalanced {
+impl Balancer for Simulated {
     async fn put(
         &self,
-        _project: &str,
-        _backend: &str,
-        _generation: i64,
+        project: &str,
+        backend: &str,
+        generation: i64,
         _health: Option<&AppHealth>,
-        _endpoints: &[Endpoint],
+        endpoints: &[Endpoint],
     ) -> Result<()> {
-        Ok(())
+        Balancer::put(&self.0, project, backend, generation, None, endpoints).await
     }
 
-    async fn look(&self, _project: &str, _backend: &str) -> Result<Option<BTreeMap<String, Balanced>>> {
-        Ok(None)
+    async fn look(&self, project: &str, backend: &str) -> Result<Option<BTreeMap<String, Balanced>>> {
+        self.0.look(project, backend).await
     }
 
-    async fn delete(&self, _project: &str, _backend: &str) -> Result<()> {
-        Ok(())
+    async fn delete(&self, project: &str, backend: &str) -> Result<()> {
+        Balancer::delete(&self.0, project, backend).await
     }
 
-    async fn route(&self, _project: &str, _host: &str, _backend: &str) -> Result<()> {
-        Ok(())
+    async fn route(&self, project: &str, host: &str, backend: &str) -> Result<()> {
+        self.0.route(project, host, backend).await
     }
 
-    async fn route_delete(&self, _project: &str, _host: &str) -> Result<()> {
-        Ok(())
+    async fn route_delete(&self, project: &str, host: &str) -> Result<()> {
+        Balancer::route_delete(&self.0, project, host).await
     }
 }
 
