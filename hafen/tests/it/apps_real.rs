@@ -192,5 +192,9 @@ fn static_files_are_served_without_a_web_server() {
         told.starts_with("HTTP/1.1 200 OK") && told.contains("<h1>hello</h1>") && told.contains("text/html"),
         "{told}"
     );
+    // It is none of the stack's, which does not take the machines from under it.
+    let told = text(&shop.platform.run(&["destroy", "--yes"]).stderr);
+    assert!(told.contains("delete that app first"), "{told}");
+    shop.platform.good(&["app", "delete", "shop"]);
     shop.platform.good(&["destroy", "--yes"]);
 }

@@ -54,7 +54,13 @@ impl Identity {
                 team::get(&mut **tx, organisation, &id.to_string()).await?;
             }
             Scope::Project(name) => {
-                project::get(&mut **tx, organisation, name).await?;
+                let owner = project::find(&mut **tx, name).await?;
+                if owner.is_none_or(|owner| owner.organisation != organisation) {
+                    return Err(Error::not_found(format!(
+                        "project {name:?} that a team of this organisation owns: `hafen project-owner set {name} TEAM` \
+                         gives it to one"
+                    )));
+                }
             }
         }
         Ok(scope)
