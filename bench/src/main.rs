@@ -7,6 +7,7 @@
 
 mod bastion;
 mod boot;
+mod delivery;
 mod edge;
 mod git;
 mod identity;
@@ -47,6 +48,8 @@ enum What {
     Git,
     /// Requests through the edge over TLS, handshakes, ten thousand routes; beside nginx and Caddy.
     Edge,
+    /// From a push to the new version serving, a rollback, more processes: on real machines.
+    Delivery,
 }
 
 /// Measure Hafen.
@@ -113,16 +116,8 @@ async fn run(args: Args) -> Result<bool> {
         What::Ledger,
         What::Bastion,
         What::Git,
-    ];
-    let all = [
-        What::Scale,
-        What::Requests,
-        What::Large,
-        What::Boot,
-        What::Identity,
-        What::Ledger,
-        What::Bastion,
         What::Edge,
+        What::Delivery,
     ];
     let parts = if args.parts.is_empty() { all.to_vec() } else { args.parts };
     let mut good = true;
@@ -137,6 +132,7 @@ async fn run(args: Args) -> Result<bool> {
             What::Bastion => bastion::measure(&context).await?,
             What::Git => git::measure(&context).await?,
             What::Edge => edge::measure(&context).await?,
+            What::Delivery => delivery::measure(&context).await?,
         };
         part.print();
         part.write(&host, &args.results)?;

@@ -129,7 +129,7 @@ fn is_branch(name: &str) -> bool {
         && !name.contains("..")
         && !name.contains("//")
         && !name.ends_with(['/', '.'])
-        && !name.ends_with(".lock")
+        && !name.as_bytes().ends_with(b".lock")
 }
 
 fn build<'t>(reader: &mut Reader<'t>, value: &Value<'t>, place: &mut AppPlaces) -> Option<Build> {

@@ -66,7 +66,7 @@ pub struct RoutePut {
     pub redirect_https: bool,
     /// Seconds for which browsers are told to come by https only; 0 tells them nothing.
     #[serde(default = "hsts")]
-    #[schema(minimum = 0, maximum = 63072000, default = 31_536_000)]
+    #[schema(minimum = 0, maximum = 63_072_000, default = 31_536_000)]
     pub hsts: u32,
     /// Largest body of a request in bytes; 0 for no limit.
     #[serde(default)]
