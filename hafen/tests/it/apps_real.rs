@@ -23,11 +23,16 @@ while (1) {
     while ($r !~ /\r\n\r\n/) { sysread($c, $r, 4096, length $r) or last }
     my $bad = $r =~ m{^GET /healthz} && $version =~ /broken/;
     print "asked for health, and is $version\n" if $bad;
-    my $b = $bad ? "no database" : "$version $ENV{LOG}\n";
+    my $b = $bad ? "no database" : "$version $ENV{LOG}, a secret of ${\length $ENV{DB_PASSWORD}}\n";
     syswrite $c, "HTTP/1.1 " . ($bad ? '503 Service Unavailable' : '200 OK') . "\r\nContent-Length: " . length($b) . "\r\nConnection: close\r\n\r\n$b";
     close $c;
 }
 "#;
+
+/// Known to the app alone.
+const CANARY: &str = "canary-of-the-harbour-4711";
+/// Finds it, and not the command that looks for it.
+const PATTERN: &str = "canary-[o]f-the-harbour-4711";
 
 fn page(shop: &Shop, machine: &str, port: i64) -> String {
     let mut dial = shop.platform.command(&["dial", machine, &port.to_string()]);
@@ -63,19 +68,31 @@ fn from_a_commit_to_pages_and_back() {
     let _turn = turn();
     let shop = Shop::open(Platform::real_with(&["--deploy-patience", "40", "--edge-https", "127.0.0.1:0"]));
     version(&shop, "v1");
+    crate::vault::set(&shop.platform, "db-password", CANARY.as_bytes());
     let spec = json!({
         "source": { "repository": "shop" }, "on": "web", "replicas": 3,
-        "build": { "image": "web", "run": ["mkdir -p dist", "cp server.pl version dist"], "output": "dist" },
+        "build": { "image": "web", "output": "dist", "cache": ["cache"],
+                   "run": ["mkdir -p dist cache", "cat cache/seen || echo nothing yet", "cp version cache/seen",
+                           "env | grep -c DB_PASSWORD || true", "cp server.pl version dist"] },
         "run": "exec perl server.pl", "migrate": "echo migrated $(cat version)",
-        "health": { "path": "/healthz", "interval_ms": 300 }, "env": { "LOG": "it's on" },
+        "health": { "path": "/healthz", "interval_ms": 300 }, "env": { "LOG": "it's on", "DB_PASSWORD": { "secret": "db-password" } },
     });
     let output = shop.set(&spec);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let app = settles(&shop);
     assert_eq!(app["state"], "running", "{app} {:?}", shop.history());
     assert_eq!(healthy(&app).len(), 3, "{app}");
-    every_page(&shop, &app, "v1 it's on");
+    every_page(&shop, &app, &format!("v1 it's on, a secret of {}", CANARY.len()));
     in_its_box(&shop, &app);
+    // The value is where the process finds it, and nowhere else.
+    let everywhere = format!(
+        "sudo grep -rl {PATTERN} /etc /var /usr/local /opt /tmp /root /home /run/systemd/system 2>/dev/null; \
+         sudo grep -la {PATTERN} /proc/[0-9]*/cmdline 2>/dev/null; sudo journalctl -b | grep {PATTERN}; true"
+    );
+    for machine in ["web-1", "web-2"] {
+        let found = ssh(&shop.platform, machine, &everywhere);
+        assert_eq!(found, "", "{machine}");
+    }
 
     // A second version, by being pushed, while requests go on over https.
     shop.platform.good(&["route", "set", "shop.localhost", "/=shop"]);
@@ -91,6 +108,9 @@ fn from_a_commit_to_pages_and_back() {
     let app = settles(&shop);
     assert_eq!((app["state"].as_str(), app["release"].as_i64()), (Some("running"), Some(2)), "{app}");
     every_page(&shop, &app, "v2");
+    // The build found what the last one left in its cache, and no secret.
+    let log = shop.platform.good(&["build", "log", "shop", "b2"]);
+    assert!(log.contains("\nv1\n") && log.contains("\n0\n"), "{log}");
 
     // A broken third rolls back by itself, and says why.
     version(&shop, "v3 broken");
@@ -126,14 +146,29 @@ fn from_a_commit_to_pages_and_back() {
     println!("{} answered in all", told.answered);
     assert!(told.failed.is_empty() && told.last.contains("v1"), "{told:?}");
 
-    // Nothing of it stays.
+    // Nothing of it stays, and the platform wrote the value down nowhere in clear.
     shop.platform.good(&["app", "delete", "shop"]);
     let left = ssh(
         &shop.platform,
         "web-1",
-        "ls /etc/systemd/system /var/lib/hafen /run /app 2>&1 | grep -c -e app-shop -e apps || true",
+        &format!(
+            "sudo grep -rl {PATTERN} /run /etc /var 2>/dev/null; \
+             ls /etc/systemd/system /var/lib/hafen /run /app 2>&1 | grep -e app-shop -e apps; true"
+        ),
     );
-    assert_eq!(left, "0");
+    assert_eq!(left, "");
+    // Disks and memory of machines were looked through from within.
+    let found = std::process::Command::new("grep")
+        .args(["-rlF", CANARY, "--exclude=*.qcow2", "--exclude=*.raw", "--exclude-dir=machines"])
+        .arg(shop.platform.home.path())
+        .output()
+        .unwrap();
+    assert_eq!(
+        (text(&found.stdout), found.status.code()),
+        (String::new(), Some(1)),
+        "{}",
+        text(&found.stderr)
+    );
     let machines = shop.platform.json(&["machine", "list"]);
     assert_eq!(machines["items"].as_array().unwrap().len(), 1, "{machines}");
     shop.platform.good(&["destroy", "--yes"]);
@@ -173,7 +208,7 @@ fn in_its_box(shop: &Shop, app: &Value) {
     assert!(score.contains("OK") || score.contains("SAFE"), "{score}");
 }
 
-/// Files only, and no build: the platform's own server of files.
+/// Files only, and no build: the platform's own server of files; blue and green change places.
 #[test]
 fn static_files_are_served_without_a_web_server() {
     let _turn = turn();
@@ -182,7 +217,8 @@ fn static_files_are_served_without_a_web_server() {
         "mkdir -p public/sub; echo '<h1>hello</h1>' > public/index.html; echo sub > public/sub/index.html",
     );
     shop.push("one");
-    let spec = json!({ "source": { "repository": "shop" }, "on": "web", "static": "public" });
+    let spec = json!({ "source": { "repository": "shop" }, "on": "web", "static": "public", "replicas": 2,
+                       "strategy": "blue-green" });
     assert!(shop.set(&spec).status.success());
     let app = settles(&shop);
     assert_eq!(app["state"], "running", "{app} {:?}", shop.history());
@@ -192,6 +228,13 @@ fn static_files_are_served_without_a_web_server() {
         told.starts_with("HTTP/1.1 200 OK") && told.contains("<h1>hello</h1>") && told.contains("text/html"),
         "{told}"
     );
+    shop.sh("echo '<h1>again</h1>' > public/index.html");
+    shop.push("two");
+    let app = until("the second is whole", &shop.platform, || {
+        let app = shop.app();
+        (app["state"] == "running" && app["release"] == 2).then_some(app)
+    });
+    every_page(&shop, &app, "<h1>again</h1>");
     // It is none of the stack's, which does not take the machines from under it.
     let told = text(&shop.platform.run(&["destroy", "--yes"]).stderr);
     assert!(told.contains("delete that app first"), "{told}");
