@@ -54,7 +54,7 @@ fn what_is_said_of_a_build_is_its_own_apps() {
     assert!(source(&shop, "shop").ends_with("/git/hello/shop.git"), "{}", source(&shop, "shop"));
     assert!(source(&shop, "copy").ends_with("/git/hello/secret-customer.git"));
     // An app made anew under its name has nothing of the one before.
-    shop.platform.good(&["app", "delete", "copy", "--yes"]);
+    shop.platform.good(&["app", "delete", "copy"]);
     until("the app is gone", || {
         (!shop.platform.run(&["app", "show", "copy"]).status.success()).then_some(())
     });

@@ -125,3 +125,62 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     let names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
     Ok(names.into_iter().map(|name| folder.join(name)).filter(|path| path.is_dir()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use hafen_base::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn app(project: &str, name: &str, created: i64) -> AppRow {
+        let spec = json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop" });
+        AppRow {
+            project: project.into(),
+            name: name.into(),
+            spec: serde_json::from_value(spec).unwrap(),
+            generation: 1,
+            observed: 0,
+            destroying: false,
+            reason: String::new(),
+            live: None,
+            deployments: 0,
+            releases: 0,
+            builds: 0,
+            told: 0,
+            preview: None,
+            created_at: Timestamp::from_micros(created),
+            updated_at: Timestamp::from_micros(created),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_app_has_its_own_for_as_long_as_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |app: &AppRow| Statements(place(folder.path(), app));
+        let (shop, again, other) = (app("hello", "shop", 1), app("hello", "shop", 2), app("else", "shop", 1));
+        for (app, value) in [(&shop, "first"), (&other, "other")] {
+            of(app).put(1, Statement::Provenance, &json!("attempt")).unwrap();
+            of(app).put(1, Statement::Provenance, &json!(value)).unwrap();
+        }
+        let read = async |app: &AppRow, build: i64, what: Statement| {
+            of(app).read(build, what).await.map(|text| String::from_utf8(text).unwrap())
+        };
+        assert_eq!(read(&shop, 1, Statement::Provenance).await.unwrap(), "\"first\"");
+        assert_eq!(read(&other, 1, Statement::Provenance).await.unwrap(), "\"other\"");
+        for (app, build, what) in [
+            (&shop, 2, Statement::Provenance),
+            (&shop, 1, Statement::Components),
+            (&again, 1, Statement::Provenance),
+        ] {
+            assert_eq!(read(app, build, what).await.unwrap_err().kind(), ErrorKind::NotFound);
+        }
+        let root = folder.path().join(FOLDER);
+        let keep = |apps: &[&AppRow]| apps.iter().map(|app| place(folder.path(), app)).collect();
+        collect(&root, &keep(&[&again, &other])).unwrap();
+        assert!(!root.join("hello").exists() && root.join("else/shop/1").exists());
+        collect(&root, &keep(&[])).unwrap();
+        assert_eq!(children(&root).unwrap(), Vec::<PathBuf>::new());
+        collect(&folder.path().join("nowhere"), &keep(&[])).unwrap();
+    }
+}
