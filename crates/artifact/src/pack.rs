@@ -34,7 +34,7 @@ const LEVEL: i32 = 6;
 /// A name longer than this is no file's.
 const NAME_MOST: usize = 1024;
 /// Of all names of an archive together, as they are held in memory.
-const NAMES_MOST: usize = 64 << 20;
+const NAMES_MOST: usize = 32 << 20;
 
 /// A packed artefact.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -433,7 +433,9 @@ mod tests {
         let broken = format!("{}[[package]]\nname = \n{}", cargo("a"), cargo("b"));
         assert_eq!(urls("Cargo.lock", &broken), ["pkg:cargo/a@1", "pkg:cargo/b@1"]);
         assert_eq!(lacks("Cargo.lock", &broken), ["Cargo.lock: a package that is not understood"]);
-        let go: String = (0..=COMPONENTS_MOST).map(|at| format!("example.org/m{at} v1.0.0 h1:x\n")).collect();
+        let lines: Vec<String> =
+            (0..=COMPONENTS_MOST).map(|at| format!("example.org/m{at} v1.0.0 h1:x")).collect();
+        let go = lines.join("\n");
         assert_eq!(urls("go.sum", &go).len(), COMPONENTS_MOST);
         assert_eq!(lacks("go.sum", &go), ["go.sum: there are more than 50000 components"]);
         let old = r#"{"lockfileVersion":1,"dependencies":{"a":{"version":"1"}}}"#;

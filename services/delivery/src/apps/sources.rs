@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -361,7 +362,7 @@ fn text(said: &[u8], most: usize) -> String {
     said.trim().to_owned()
 }
 
-/// Bytes of the files in a folder. One that is being changed is measured as far as it is there.
+/// Bytes that a folder takes on the disk. One that is being changed is measured as far as it is there.
 async fn size(folder: PathBuf) -> u64 {
     tokio::task::spawn_blocking(move || folder_size(&folder)).await.unwrap_or(0)
 }
@@ -370,7 +371,9 @@ fn folder_size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| {
         let meta = entry.metadata().ok()?;
-        Some(if meta.is_dir() { folder_size(&entry.path()) } else { meta.len() })
+        // A file of a few bytes, as each reference is, takes a block; one that was just written may have none yet.
+        let own = meta.blocks().saturating_mul(512).max(meta.len());
+        Some(if meta.is_dir() { own.saturating_add(folder_size(&entry.path())) } else { own })
     });
     sizes.fold(0, u64::saturating_add)
 }

@@ -467,7 +467,7 @@ fn looked(app: &str, said: &str) -> Looked {
                 "Id" => {
                     let id =
                         value.strip_prefix(&format!("app-{app}.")).and_then(|id| id.strip_suffix(".service"));
-                    process.id = id.unwrap_or_default().to_owned();
+                    id.unwrap_or_default().clone_into(&mut process.id);
                 }
                 "ActiveState" => value.clone_into(&mut process.state),
                 "NRestarts" => process.restarts = value.parse().unwrap_or(0),
