@@ -235,7 +235,7 @@ fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platfor
         }
         EngineKind::Sim => Arc::new(SimHands::open(&home.path("sim/apps"))?),
     };
-    let git = Git { repositories: Arc::new(delivery.clone()), copies: home.path("delivery/copies"), clock };
+    let git = Git::new(Arc::new(delivery.clone()), home.path("delivery/copies"), clock);
     Apps::open(AppsConfig {
         delivery: delivery.clone(),
         folder: home.path("delivery"),

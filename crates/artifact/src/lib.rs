@@ -12,6 +12,7 @@
 //!
 //! Must not know: services, machines, git.
 
+pub mod entries;
 mod pack;
 pub mod provenance;
 pub mod sbom;

@@ -1,13 +1,16 @@
 //! One archive from another: the same content gives the same bytes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
 use hafen_base::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
-use tar::{Archive, Builder, EntryType, Header};
+use tar::{Builder, EntryType, Header};
+
+use crate::entries;
 
 /// What an archive may hold at most.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,8 @@ pub const SPOOL_SLACK: u64 = 4096;
 const LEVEL: i32 = 6;
 /// A name longer than this is no file's.
 const NAME_MOST: usize = 1024;
+/// Of all names of an archive together, as they are held in memory.
+const NAMES_MOST: usize = 32 << 20;
 
 /// A packed artefact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,28 +110,24 @@ fn read(from: impl Read, spool: &mut File, limits: Limits) -> Result<BTreeMap<St
     let (mut at, mut count) = (0_u64, 0_usize);
     // Names and headers count, too: an archive of nothing but headers ends as well.
     let slack = SPOOL_SLACK.saturating_mul(u64::try_from(limits.entries).unwrap_or(u64::MAX));
-    let mut archive = Archive::new(from.take(limits.bytes.saturating_add(slack)));
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+    let mut names = 0;
+    entries::each(from.take(limits.bytes.saturating_add(slack)), broken, |entry| {
         let kind = entry.header().entry_type();
-        if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
-            continue;
-        }
         count += 1;
         if count > limits.entries {
-            return Err(too_large(format!("it has more than {} files", limits.entries)));
+            return Err(too_large(&format!("it has more than {} files", limits.entries)));
         }
         let name = name(&entry.path_bytes())?;
-        let Some(name) = name else { continue };
+        let Some(name) = name else { return Ok(()) };
         let found = match kind {
             EntryType::Directory => Kind::Folder,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let length = entry.size();
                 if at.saturating_add(length) > limits.bytes {
-                    return Err(too_large(format!("its files have more than {} bytes", limits.bytes)));
+                    return Err(too_large(&format!("its files have more than {} bytes", limits.bytes)));
                 }
                 let executable = entry.header().mode().map_err(broken)? & 0o100 != 0;
-                let copied = io::copy(&mut entry, spool).map_err(broken)?;
+                let copied = io::copy(entry, spool).map_err(broken)?;
                 if copied != length {
                     return Err(broken(io::Error::from(io::ErrorKind::UnexpectedEof)));
                 }
@@ -156,8 +157,13 @@ fn read(from: impl Read, spool: &mut File, limits: Limits) -> Result<BTreeMap<St
             }
             _ => return Err(refused(&name, "is neither a file, nor a folder, nor a symbolic link")),
         };
+        names += name.len() + if let Kind::Link(target) = &found { target.len() } else { 0 };
+        if names > NAMES_MOST {
+            return Err(too_large(&format!("its names have more than {NAMES_MOST} bytes")));
+        }
         entries.insert(name, found);
-    }
+        Ok(())
+    })?;
     // A file below what is no folder would be written through a link.
     for name in entries.keys() {
         let mut above = name.as_str();
@@ -230,14 +236,18 @@ impl Write for Hashing<'_> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn refused(name: &str, why: &str) -> Error {
     Error::invalid(format!("{name:?} in the archive {why}"))
 }
 
-fn too_large(why: String) -> Error {
+fn too_large(why: &str) -> Error {
     Error::new(ErrorKind::TooLarge, format!("the archive is too large: {why}"))
 }
 
@@ -367,6 +377,81 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
         }
         assert!(packed(&two, Limits { bytes: 10, entries: 2 }).is_ok());
+    }
+
+    /// A header that announces bytes, and as many zeros; counts what is read of it.
+    struct Announced<'a> {
+        header: io::Cursor<Vec<u8>>,
+        left: u64,
+        read: &'a mut u64,
+    }
+
+    impl Read for Announced<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut count = self.header.read(buffer)?;
+            if count == 0 {
+                count = buffer.len().min(usize::try_from(self.left).unwrap());
+                buffer[..count].fill(b'x');
+                self.left -= count as u64;
+            }
+            *self.read += count as u64;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn what_describes_an_entry_is_bounded() {
+        use EntryType::{GNULongLink, GNULongName, XGlobalHeader, XHeader};
+        for kind in [GNULongName, GNULongLink, XHeader, XGlobalHeader] {
+            let mut header = Header::new_gnu();
+            header.as_old_mut().name[..1].copy_from_slice(b"x");
+            header.set_entry_type(kind);
+            header.set_size(256 << 20);
+            header.set_cksum();
+            let mut read = 0;
+            let header = io::Cursor::new(header.as_bytes().to_vec());
+            let folder = tempfile::tempdir().unwrap();
+            let mut file = File::create(folder.path().join("out")).unwrap();
+            let hostile = Announced { header, left: 256 << 20, read: &mut read };
+            let error = pack(hostile, &mut file, folder.path(), Limits::default()).unwrap_err();
+            assert!(
+                error.to_string().contains("PAX records) has more than 131072 bytes"),
+                "{kind:?}: {error}"
+            );
+            assert!(read < 1 << 20, "{kind:?}: {read} bytes were read");
+        }
+        // As long as a path may be, both of stock programs' ways to write it are read.
+        let name = format!("{}/{}", "d".repeat(250), "f".repeat(250));
+        for format in ["gnu", "pax"] {
+            let folder = tempfile::tempdir().unwrap();
+            let (parent, _) = name.split_once('/').unwrap();
+            std::fs::create_dir(folder.path().join(parent)).unwrap();
+            std::fs::write(folder.path().join(&name), vec![7; 300_000]).unwrap();
+            std::os::unix::fs::symlink(&name, folder.path().join("link")).unwrap();
+            std::fs::write(folder.path().join("z"), "last").unwrap();
+            let made = Command::new("tar")
+                .arg(format!("--format={format}"))
+                .args(["-c", "-f", "-", "."])
+                .current_dir(folder.path())
+                .output()
+                .unwrap();
+            let (packed, _) = packed(&made.stdout, Limits::default()).unwrap();
+            assert_eq!((packed.files, packed.unpacked), (2, 300_004), "{format}");
+        }
+    }
+
+    #[test]
+    fn names_are_bounded_together() {
+        let mut builder = Builder::new(Vec::new());
+        let long = "n".repeat(1000);
+        for number in 0..=NAMES_MOST / 1000 {
+            let mut header = Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, format!("{long}{number}"), io::empty()).unwrap();
+        }
+        let error = packed(&builder.into_inner().unwrap(), Limits::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     }
 
     proptest! {

@@ -25,7 +25,7 @@ pub mod secrets;
 pub use exchange::{Begun, Ended, Exchange, Piece, Rpc, Service};
 pub use gate::{Gate, Proposed, Verdict};
 pub use inspect::{Inspection, Limits as InspectionLimits};
-pub use process::{Git, Limits};
+pub use process::{Git, Limits, Process};
 pub use repository::{Commit, Reference, Repository, check_branch, check_reference};
 
 use serde::{Deserialize, Serialize};

@@ -253,10 +253,13 @@ async fn read_some(from: Option<impl AsyncRead + Unpin>, limit: u64) -> Vec<u8> 
     read
 }
 
-/// A process with all that it started: none of it outlives this value.
-pub(crate) struct Process(pub Child);
+/// A process with all that it started: none of it outlives this value. Its command gives it a group of its own
+/// (`process_group(0)`).
+pub struct Process(pub Child);
 
 impl Process {
+    /// # Errors
+    /// Unavailable when there is no such program.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         command.spawn().map(Self).map_err(|error| {
             Error::unavailable("git does not run on this host: apt-get install git").with_cause(error)
@@ -278,6 +281,7 @@ impl Process {
 }
 
 impl Process {
+    /// Ends it, and all that it started, at once.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
     }

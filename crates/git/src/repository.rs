@@ -1,6 +1,7 @@
 //! One bare repository: made, read, tidied up, removed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hafen_base::{Error, Result};
@@ -10,6 +11,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::gate::folder_size;
 use crate::process::Process;
 use crate::{Git, object};
+
+/// How folders begin in which a repository is made, or removed.
+const NEW: &str = "new-";
+const GONE: &str = "gone-";
 
 /// A repository, by the name of its folder: an id, so that it stays when the name changes and is never given twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,6 +87,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
 
+fn removed_if_old(left: &std::fs::DirEntry, old: Duration) {
+    let age = left.metadata().and_then(|found| found.modified()).ok();
+    let age = age.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+    if age > old && std::fs::remove_dir_all(left.path()).is_err() {
+        tracing::warn!("{} cannot be removed", left.path().display());
+    }
+}
+
 fn disk(path: &Path, error: std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::StorageFull {
         return Error::new(
@@ -104,21 +117,27 @@ impl Git {
         if path.join("HEAD").exists() {
             return Ok(());
         }
-        let new = self.folder().join(format!("new-{}", repository.0));
-        let old = new.clone();
-        // Left by a process that died in the middle; or there is none.
-        blocking(move || drop(std::fs::remove_dir_all(old))).await?;
+        // A folder of this attempt alone: whoever makes the same at the same time has another. It goes with this value.
+        let new = tempfile::Builder::new()
+            .prefix(&format!("{NEW}{}-", repository.0))
+            .tempdir_in(self.folder())
+            .map_err(|error| disk(self.folder(), error))?;
         let mut command = self.command(None);
-        command.args(["init", "--quiet", "--bare", "--template=", "--initial-branch", branch]).arg(&new);
+        command
+            .args(["init", "--quiet", "--bare", "--template=", "--initial-branch", branch])
+            .arg(new.path());
         self.output(command, None, self.limits().command).await?;
-        match std::fs::rename(&new, &path) {
-            Ok(()) => Ok(()),
-            // Somebody else made it at the same time.
-            Err(_) if path.join("HEAD").exists() => {
-                blocking(move || drop(std::fs::remove_dir_all(new))).await
+        blocking(move || match std::fs::rename(new.path(), &path) {
+            Ok(()) => {
+                // Nothing has its old name any more.
+                let _moved = new.keep();
+                Ok(())
             }
+            // Somebody else made it at the same time: a folder that holds something is never replaced.
+            Err(_) if path.join("HEAD").exists() => Ok(()),
             Err(error) => Err(disk(&path, error)),
-        }
+        })
+        .await?
     }
 
     /// Removes a repository; one that is not there is fine.
@@ -127,17 +146,20 @@ impl Git {
     /// Unavailable.
     pub async fn remove(&self, repository: &Repository) -> Result<()> {
         let path = repository.path(self);
-        let gone = self.folder().join(format!("gone-{}", repository.0));
+        let (folder, prefix) = (self.folder().to_owned(), format!("{GONE}{}-", repository.0));
         blocking(move || {
-            // By one rename, so that nothing finds half of it.
-            match std::fs::rename(&path, &gone) {
+            if !path.exists() {
+                return Ok(());
+            }
+            // By one rename, so that nothing finds half of it; to a name that no other attempt has.
+            let gone = tempfile::Builder::new().prefix(&prefix).tempdir_in(&folder);
+            let gone = gone.map_err(|error| disk(&folder, error))?;
+            match std::fs::rename(&path, gone.path()) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(disk(&path, error)),
                 _ => {}
             }
-            match std::fs::remove_dir_all(&gone) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk(&gone, error)),
-                _ => Ok(()),
-            }
+            let at = gone.path().to_owned();
+            gone.close().map_err(|error| disk(&at, error))
         })
         .await?
     }
@@ -236,8 +258,9 @@ impl Git {
         Ok(Archive { process: Process::spawn(&mut command)?, _place: place })
     }
 
-    /// Removes what pushes have left that were cut off: git itself leaves its quarantine where a signal ends it. Only what is
-    /// older than any exchange may last, as nobody else's is.
+    /// Removes what pushes have left that were cut off: git itself leaves its quarantine where a signal ends it; and
+    /// repositories that were being made or removed when the process died. Only what is older than any exchange may last,
+    /// as nobody else's is.
     ///
     /// # Errors
     /// Internal.
@@ -245,13 +268,16 @@ impl Git {
         let (folder, old) = (self.folder().to_owned(), self.limits().exchange);
         blocking(move || {
             for repository in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let name = repository.file_name();
+                let name = name.to_string_lossy();
+                // An id has no dot, so that no repository is called so.
+                if (name.starts_with(NEW) || name.starts_with(GONE)) && !name.ends_with(".git") {
+                    removed_if_old(&repository, old);
+                }
                 let objects = repository.path().join("objects");
                 for left in std::fs::read_dir(objects).into_iter().flatten().flatten() {
-                    let named = left.file_name().to_string_lossy().starts_with("tmp_objdir-");
-                    let age = left.metadata().and_then(|found| found.modified()).ok();
-                    let age = age.and_then(|at| at.elapsed().ok()).unwrap_or_default();
-                    if named && age > old && std::fs::remove_dir_all(left.path()).is_err() {
-                        tracing::warn!("{} cannot be removed", left.path().display());
+                    if left.file_name().to_string_lossy().starts_with("tmp_objdir-") {
+                        removed_if_old(&left, old);
                     }
                 }
             }

@@ -213,10 +213,16 @@ impl Session {
             }
             Ok(ended)
         };
-        tokio::select! {
+        let ended = tokio::select! {
             ended = hear => ended,
             ended = feed => ended,
+        };
+        // Nothing of it stays on a connection that goes on. What still comes is let go of first, or nothing more would be sent.
+        drop(reader);
+        if ended.is_err() {
+            let _gone = writer.close().await;
         }
+        ended
     }
 
     /// What a command without input says, which must succeed.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod apps;
+mod apps_own;
 mod apps_real;
 mod bastion;
 mod breach;

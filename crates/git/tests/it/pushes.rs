@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hafen_git::{Limits, Verdict};
+use hafen_git::{Limits, Repository, Verdict};
 
 use crate::rig::Rig;
 
@@ -275,4 +275,39 @@ fn what_a_signal_has_left_goes_when_it_is_old() {
     });
     assert!(objects.join("pack").exists());
     rig.assert_sound();
+}
+
+#[test]
+fn a_repository_that_many_make_at_once_is_made_once_and_whole() {
+    let rig = Rig::start(Limits { exchange: Duration::from_secs(1), ..Limits::default() }, None);
+    for round in 0..10 {
+        let repository = Repository::new(&format!("many-{round}")).unwrap();
+        let made = (0..16).map(|_| rig.git.ensure(&repository, "main"));
+        for made in rig.wait(futures::future::join_all(made)) {
+            made.unwrap();
+        }
+        assert_eq!(rig.wait(rig.git.check(&repository)).unwrap(), None, "it is sound");
+        let gone = (0..4).map(|_| rig.git.remove(&repository));
+        for gone in rig.wait(futures::future::join_all(gone)) {
+            gone.unwrap();
+        }
+        assert!(!repository.path(&rig.git).exists());
+    }
+    let folder = rig.folder.path().join("repositories");
+    let others = || {
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name != "hooks" && name != "repo-1.git").collect::<Vec<_>>()
+    };
+    assert!(others().is_empty(), "{:?}", others());
+    // What processes left that died in the middle: nobody stumbles over it, and it goes.
+    for left in ["new-many-1", "new-many-1-abcdef", "gone-many-1", "gone-many-1-abcdef"] {
+        std::fs::create_dir_all(folder.join(left).join("objects/pack")).unwrap();
+    }
+    let repository = Repository::new("many-1").unwrap();
+    rig.wait(rig.git.ensure(&repository, "main")).unwrap();
+    rig.wait(rig.git.remove(&repository)).unwrap();
+    until("they are old", || {
+        rig.wait(rig.git.sweep()).unwrap();
+        others().is_empty()
+    });
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use hafen_base::{Error, PageLimit, PageToken, Result};
+use hafen_base::{Error, ErrorKind, PageLimit, PageToken, Result};
 use hafen_client::wire::{
     App, AppExec, AppExecuted, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate, List,
     Problem, Release,
@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 
 use crate::apps::Apps;
 use crate::apps::hands::Lines;
+use crate::apps::statements::Statement;
 use crate::store::app as store;
 
 impl Apps {
@@ -368,15 +369,19 @@ async fn build_log(
     Ok(told(receiver, work))
 }
 
-async fn beside(
+async fn statement(
     apps: &Apps,
-    row: &crate::apps::model::BuildRow,
-    what: &str,
+    (project, app, build): (String, String, String),
+    what: Statement,
     named: &str,
 ) -> Result<Response> {
-    let none = || Error::not_found(format!("{named} of build {}", row.id()));
-    let artifact = row.artifact.as_deref().ok_or_else(none)?;
-    let text = tokio::fs::read(apps.beside(artifact, what)).await.map_err(|_| none())?;
+    let row = build_row(apps, &project, &app, &build).await?;
+    let app = apps.app_row(&project, &app).await?;
+    let statements = apps.statements(&app);
+    let text = statements.read(row.number, what).await.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::not_found(format!("{named} of build {}", row.id())),
+        _ => error,
+    })?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
@@ -387,10 +392,9 @@ async fn beside(
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn build_provenance(
     State(apps): State<Apps>,
-    Path((project, app, build)): Path<(String, String, String)>,
+    Path(build): Path<(String, String, String)>,
 ) -> ApiResult<Response> {
-    let row = build_row(&apps, &project, &app, &build).await?;
-    Ok(beside(&apps, &row, "provenance", "provenance").await?)
+    Ok(statement(&apps, build, Statement::Provenance, "provenance").await?)
 }
 
 /// What the source of a build is made of by its lock files: a CycloneDX document.
@@ -400,10 +404,10 @@ async fn build_provenance(
     (status = "default", description = "A problem; 404 too where the source has no lock file", body = Problem, content_type = "application/problem+json")))]
 async fn build_sbom(
     State(apps): State<Apps>,
-    Path((project, app, build)): Path<(String, String, String)>,
+    Path(build): Path<(String, String, String)>,
 ) -> ApiResult<Response> {
-    let row = build_row(&apps, &project, &app, &build).await?;
-    Ok(beside(&apps, &row, "sbom", "list of components (its source has no lock file)").await?)
+    let named = "list of components (its source has no lock file)";
+    Ok(statement(&apps, build, Statement::Components, named).await?)
 }
 
 /// Lists the releases of an app, newest first.

@@ -180,13 +180,13 @@ pub trait Sources: Send + Sync + 'static {
     /// The commit that a branch, a tag or (when absent) the app's own branch is at.
     ///
     /// # Errors
-    /// Not found when there is none.
+    /// Not found when there is none; too large when the source is beyond what is taken here.
     async fn resolve(&self, project: &str, source: &AppSource, reference: Option<&str>) -> Result<String>;
 
     /// The files of a commit, as a tar archive in a file of this folder without a name, and the commit's time in seconds.
     ///
     /// # Errors
-    /// Not found when there is no such commit.
+    /// Not found when there is no such commit; too large when it, or the source, is beyond what is taken here.
     async fn archive(
         &self,
         project: &str,
@@ -194,4 +194,10 @@ pub trait Sources: Send + Sync + 'static {
         commit: &str,
         spool: &Path,
     ) -> Result<(File, i64)>;
+
+    /// Lets go of what is remembered of sources from elsewhere but these (project and URL); it would be fetched again.
+    ///
+    /// # Errors
+    /// Unavailable.
+    async fn keep(&self, used: &[(String, String)]) -> Result<()>;
 }

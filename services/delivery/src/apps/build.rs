@@ -4,13 +4,14 @@
 //! over begins again, a few times, in another machine.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
-use hafen_artifact::{Limits, Packed, provenance, sbom};
+use hafen_artifact::sbom::{self, Locks};
+use hafen_artifact::{Limits, Packed, provenance};
 use hafen_base::{Error, ErrorKind, Result};
 use hafen_client::Conditions;
 use hafen_client::wire::{
@@ -25,6 +26,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Apps;
 use super::hands::{At, BuildJob, Built};
 use super::model::{BuildRow, BuildState};
+use super::statements::Statement;
 use crate::store::app as store;
 
 /// A network of this name is where builds run; its egress is what they may reach.
@@ -109,10 +111,6 @@ impl Apps {
         self.0.folder.join("caches").join(&row.project).join(&row.app).join("cache.tar.zst")
     }
 
-    pub(crate) fn beside(&self, digest: &str, what: &str) -> PathBuf {
-        self.0.folder.join("artifacts").join(format!("{digest}.{what}.json"))
-    }
-
     /// Changes a build's row as it stands now.
     async fn build_change(
         &self,
@@ -193,11 +191,21 @@ impl Apps {
         let spool = self.0.folder.join("spool");
         let (mut source, time) =
             self.0.sources.archive(&row.project, &row.source, &row.commit, &spool).await?;
-        let locks = locks(&mut source)?;
+        let (source, locks) = blocking(move || {
+            let locks = Locks::read(BufReader::new(&source))?;
+            source.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+            Ok((source, locks))
+        })
+        .await?;
         log.out(format!("machine {machine} of image {} is made\n", row.build.image).as_bytes()).await?;
         self.builder(row, machine).await?;
         let cache_path = self.cache_path(row);
-        let cache = if row.build.cache.is_empty() { None } else { unpacked(&cache_path, &spool) };
+        let cache = if row.build.cache.is_empty() {
+            None
+        } else {
+            let (path, spool) = (cache_path.clone(), spool.clone());
+            blocking(move || Ok(unpacked(&path, &spool))).await?
+        };
         let env = [
             ("HAFEN_COMMIT", row.commit.clone()),
             ("SOURCE_DATE_EPOCH", time.to_string()),
@@ -225,9 +233,13 @@ impl Apps {
             }
             output.map(|output| store.put(output, Limits::default())).transpose()
         };
-        let packed = tokio::task::spawn_blocking(keep).await.map_err(Error::internal)??;
-        let Some(packed) = packed else { return Err(Error::conflict(failed)) };
-        let signed = self.signed(row, &packed, &locks)?;
+        let Some(packed) = blocking(keep).await? else { return Err(Error::conflict(failed)) };
+        let (name, commit) = (row.app.clone(), row.commit.clone());
+        let components = blocking(move || Ok(sbom::document(&name, &commit, &locks))).await?;
+        for why in components.iter().flat_map(sbom::left_out) {
+            log.out(format!("the list of components is not complete: {why}\n").as_bytes()).await?;
+        }
+        let signed = self.signed(row, &packed, components).await?;
         Ok(Some((packed, signed)))
     }
 
@@ -264,7 +276,7 @@ impl Apps {
                 start: "warm".into(),
             },
             group: None,
-            metadata: [(BUILD_KEY.to_owned(), format!("{}/{}", row.app, row.id()))].into(),
+            metadata: [(BUILD_KEY.to_owned(), builds_for(row))].into(),
             health: None,
             skip_launch: false,
             skip_registration: true,
@@ -297,6 +309,8 @@ impl Apps {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
             Ok(there) if there.state == MachineState::Destroyed => Ok(true),
+            // Somebody's own machine that has this name: the builder was never made.
+            Ok(there) if there.metadata.get(BUILD_KEY) != Some(&builds_for(row)) => Ok(true),
             Ok(there) if there.wanted_state == "destroyed" => Ok(false),
             Ok(_) => match platform.machine_delete(&row.project, machine, &Conditions::default()).await {
                 Ok(_) => Ok(false),
@@ -319,7 +333,7 @@ impl Apps {
     }
 
     /// Who made it of what, signed, and what is in it: written beside the artefact.
-    fn signed(&self, row: &BuildRow, packed: &Packed, locks: &[(String, Vec<u8>)]) -> Result<Value> {
+    async fn signed(&self, row: &BuildRow, packed: &Packed, components: Option<Value>) -> Result<Value> {
         let source = match (&row.source.repository, &row.source.git) {
             (Some(repository), _) => {
                 format!("git+{}/git/{}/{repository}.git", self.0.platform_name, row.project)
@@ -342,15 +356,20 @@ impl Apps {
             finished: self.now(),
         };
         let envelope = provenance::sign(&provenance::statement(&facts), &self.key()?)?;
-        let write = |what: &str, value: &Value| -> Result<()> {
-            let text = serde_json::to_vec_pretty(value).map_err(Error::internal)?;
-            std::fs::write(self.beside(&packed.digest, what), text).map_err(Error::internal)
-        };
         let envelope = serde_json::to_value(envelope).map_err(Error::internal)?;
-        write("provenance", &envelope)?;
-        if let Some(document) = sbom::document(&row.app, &row.commit, locks) {
-            write("sbom", &document)?;
-        }
+        let app = store::find(&self.0.delivery.0.db, &row.project, &row.app).await?;
+        let app = app.ok_or_else(|| Error::not_found(format!("app {:?} any more", row.app)))?;
+        let statements = self.statements(&app);
+        let number = row.number;
+        let told = envelope.clone();
+        blocking(move || {
+            statements.put(number, Statement::Provenance, &told)?;
+            match components {
+                Some(components) => statements.put(number, Statement::Components, &components),
+                None => Ok(()),
+            }
+        })
+        .await?;
         Ok(envelope)
     }
 
@@ -431,22 +450,14 @@ fn tail(path: &Path) -> String {
     lines.join("\n").chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
 }
 
-/// Lock files in a source, for the list of what it is made of. Leaves the file at its beginning.
-fn locks(source: &mut File) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut found = Vec::new();
-    let mut archive = tar::Archive::new(&mut *source);
-    for entry in archive.entries().map_err(Error::internal)? {
-        let Ok(mut entry) = entry else { break };
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let file = name.rsplit('/').next().unwrap_or_default();
-        if sbom::LOCK_FILES.contains(&file) && entry.size() <= sbom::LOCK_MOST && found.len() < 64 {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(Error::internal)?;
-            found.push((name, bytes));
-        }
-    }
-    source.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
-    Ok(found)
+/// What a builder's machine says it is there for.
+fn builds_for(row: &BuildRow) -> String {
+    format!("{}/{}", row.app, row.id())
+}
+
+/// For what takes a processor or the disk for long: a build that is cancelled or late can be let go of then.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
 fn unpacked(path: &Path, spool: &Path) -> Option<File> {

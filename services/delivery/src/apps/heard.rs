@@ -141,7 +141,9 @@ impl Apps {
     async fn collected(&self) -> Result<()> {
         let parts = &self.0.delivery.0;
         let mut keep: BTreeSet<String> = store::artifacts_kept(&parts.db).await?.into_iter().collect();
-        for app in store::all(&parts.db).await? {
+        let apps = store::all(&parts.db).await?;
+        self.files_kept(&apps).await;
+        for app in apps {
             // What was built last may become a release yet.
             let builds = store::builds(&parts.db, &app.project, &app.name, i64::MAX, 5).await?;
             keep.extend(builds.into_iter().filter_map(|build| build.artifact));
@@ -151,11 +153,6 @@ impl Apps {
         let (gone, freed) = tokio::task::spawn_blocking(move || store.collect(&keep, settled))
             .await
             .map_err(hafen_base::Error::internal)??;
-        for digest in &gone {
-            for what in ["provenance", "sbom"] {
-                let _absent = tokio::fs::remove_file(self.beside(digest, what)).await;
-            }
-        }
         let mut tx = parts.db.write().await?;
         let before = self.now().micros() - i64::try_from(HEARD.as_micros()).unwrap_or(i64::MAX);
         store::heard_forget(&mut tx, before).await?;

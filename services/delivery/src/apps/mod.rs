@@ -24,6 +24,7 @@ pub mod plan;
 mod rollout;
 mod see;
 pub mod sources;
+pub(crate) mod statements;
 mod unit;
 
 use std::path::PathBuf;
@@ -178,6 +179,16 @@ impl Apps {
         crate::store::app::put(&mut tx, &row).await?;
         tx.commit().await.map_err(store_error)?;
         Ok(Some(row))
+    }
+
+    /// Files of apps that are no more go, and copies of sources that no app has any more. What cannot go now does later.
+    pub(crate) async fn files_kept(&self, apps: &[AppRow]) {
+        let statements = self.statements_kept(apps).await;
+        let used = apps.iter().filter_map(|app| Some((app.project.clone(), app.spec.source.git.clone()?)));
+        let sources = self.0.sources.keep(&used.collect::<Vec<_>>()).await;
+        for error in [statements, sources].into_iter().filter_map(Result::err) {
+            tracing::warn!(cause = %error.cause_chain(), "what nothing uses any more is not removed: {error}");
+        }
     }
 
     pub(crate) fn ring(&self) {

@@ -1,5 +1,5 @@
 //! Real machines, by SSH, as everybody else reaches them: with a key and a certificate for one connection, which is kept for
-//! as long as it is used.
+//! as long as it is used. What people watch, logs and commands of theirs, has connections of its own.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,6 +17,7 @@ use hafen_remote::{Collected, Ended, Input, Login, Session, Sink, quote, words};
 use hafen_sshca::ssh_key::{Certificate, PrivateKey, PublicKey};
 use hafen_sshca::{HostKey, LOGIN_USER, Place, SshCa, UserWish, principal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use super::{At, BuildJob, Built, Hands, Lines, Looked, LookedProcess, Migrated};
@@ -36,21 +37,44 @@ const ANSWER: usize = 1 << 20;
 /// What a build may leave, as an archive.
 const OUTPUT_MOST: u64 = 8 << 30;
 
+/// Logs and commands that people have open on one machine: each is a process of its SSH server there.
+const WATCHERS: usize = 16;
+
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
 
-/// The way to machines.
-pub struct Ssh {
+/// Logs in to machines.
+#[async_trait]
+trait Door: Send + Sync {
+    async fn open(&self, at: At<'_>) -> Result<Session>;
+}
+
+/// Machines of the platform, with a certificate of its authority.
+struct Machines {
     platform: Client,
     ca: Arc<SshCa>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+}
+
+/// The way to machines.
+pub struct Ssh {
+    platform: Client,
+    door: Arc<dyn Door>,
+    clock: Arc<dyn Clock>,
     /// Connections that stand, by project and machine.
     slots: Mutex<HashMap<String, Slot>>,
+    /// Places for logs and commands, by project and machine.
+    watchers: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Ssh {
     pub fn new(platform: Client, ca: Arc<SshCa>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
-        Self { platform, ca, clock, random, slots: Mutex::default() }
+        let door = Machines { platform: platform.clone(), ca, clock: Arc::clone(&clock), random };
+        Self::through(Arc::new(door), platform, clock)
+    }
+
+    fn through(door: Arc<dyn Door>, platform: Client, clock: Arc<dyn Clock>) -> Self {
+        Self { platform, door, clock, slots: Mutex::default(), watchers: Mutex::default() }
     }
 
     fn slot(&self, at: At<'_>) -> Slot {
@@ -64,36 +88,9 @@ impl Ssh {
         if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
             return Ok(Arc::clone(session));
         }
-        let session = Arc::new(self.within(CONNECT, at, self.open(at)).await?);
+        let session = Arc::new(self.within(CONNECT, at, self.door.open(at)).await?);
         *slot = Some(Arc::clone(&session));
         Ok(session)
-    }
-
-    async fn open(&self, at: At<'_>) -> Result<Session> {
-        let machine = self.platform.machine_get(at.project, at.machine).await?;
-        let (now, random) = (self.clock.now(), &*self.random);
-        let pair = HostKey::generate(random)?;
-        let principals = [principal(at.project)];
-        let wish = UserWish {
-            place: Place::Machine,
-            principals: &principals,
-            key_id: "hafen delivery",
-            source_address: None,
-            ttl: CERTIFICATE,
-        };
-        let signed = self.ca.sign_user(&pair.public_key, &wish, now, random)?;
-        let stream = self.platform.machine_dial(at.project, at.machine, PORT).await?;
-        let authority = PublicKey::from_openssh(&self.ca.host_public()?).map_err(Error::internal)?;
-        let login = Login {
-            host_authority: authority.key_data().clone(),
-            host: format!("{}.{}.hafen", machine.name, machine.project),
-            host_key: machine.ssh_host_key.unwrap_or_default(),
-            user: LOGIN_USER.into(),
-            key: PrivateKey::from_openssh(&pair.private_key).map_err(Error::internal)?,
-            certificate: Certificate::from_openssh(&signed.certificate).map_err(Error::internal)?,
-            now,
-        };
-        Session::open(Box::new(Duplex::from(stream)), login).await
     }
 
     /// A machine that died answers nothing, for a long time.
@@ -128,6 +125,27 @@ impl Ssh {
         ended
     }
 
+    /// Runs a command line for somebody who may read slowly, or leave in the middle. Over a connection of its own: on the
+    /// shared one whoever does not read holds up everybody, and whoever leaves goes on there. When this is dropped the
+    /// connection breaks, and the machine ends what has nobody left to speak to.
+    async fn watched(&self, at: At<'_>, line: &str, sink: &mut dyn Sink, time: Duration) -> Result<Ended> {
+        let _place = self.place(at)?;
+        let session = self.within(CONNECT, at, self.door.open(at)).await?;
+        self.within(time, at, session.run(line, None, sink)).await
+    }
+
+    fn place(&self, at: At<'_>) -> Result<OwnedSemaphorePermit> {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|_, places| places.available_permits() < WATCHERS);
+        let places = watchers.entry(key(at)).or_insert_with(|| Arc::new(Semaphore::new(WATCHERS)));
+        Arc::clone(places).try_acquire_owned().map_err(|_| {
+            Error::unavailable(format!(
+                "{WATCHERS} logs and commands are open on machine {:?} already: end some, and try again",
+                at.machine
+            ))
+        })
+    }
+
     /// A verb of the script.
     async fn verb(
         &self,
@@ -147,6 +165,36 @@ impl Ssh {
             at.machine,
             said.complaint()
         )))
+    }
+}
+
+#[async_trait]
+impl Door for Machines {
+    async fn open(&self, at: At<'_>) -> Result<Session> {
+        let machine = self.platform.machine_get(at.project, at.machine).await?;
+        let (now, random) = (self.clock.now(), &*self.random);
+        let pair = HostKey::generate(random)?;
+        let principals = [principal(at.project)];
+        let wish = UserWish {
+            place: Place::Machine,
+            principals: &principals,
+            key_id: "hafen delivery",
+            source_address: None,
+            ttl: CERTIFICATE,
+        };
+        let signed = self.ca.sign_user(&pair.public_key, &wish, now, random)?;
+        let stream = self.platform.machine_dial(at.project, at.machine, PORT).await?;
+        let authority = PublicKey::from_openssh(&self.ca.host_public()?).map_err(Error::internal)?;
+        let login = Login {
+            host_authority: authority.key_data().clone(),
+            host: format!("{}.{}.hafen", machine.name, machine.project),
+            host_key: machine.ssh_host_key.unwrap_or_default(),
+            user: LOGIN_USER.into(),
+            key: PrivateKey::from_openssh(&pair.private_key).map_err(Error::internal)?,
+            certificate: Certificate::from_openssh(&signed.certificate).map_err(Error::internal)?,
+            now,
+        };
+        Session::open(Box::new(Duplex::from(stream)), login).await
     }
 }
 
@@ -265,11 +313,11 @@ impl Hands for Ssh {
         let args = ["logs", app, &count, follow, lines.process.unwrap_or("*")];
         // Who follows does so until they have enough.
         let time = if lines.follow { Duration::from_secs(24 * 3600) } else { CALL };
-        self.run(at, &line(&args), None, to, time).await.map(drop)
+        self.watched(at, &line(&args), to, time).await.map(drop)
     }
 
     async fn exec(&self, at: At<'_>, app: &str, id: &str, command: &str, to: &mut dyn Sink) -> Result<Ended> {
-        self.run(at, &line(&["exec", app, id, command]), None, to, CARRY).await
+        self.watched(at, &line(&["exec", app, id, command]), to, CARRY).await
     }
 
     async fn build(&self, at: At<'_>, job: BuildJob<'_>, spool: &Path, log: &mut dyn Sink) -> Result<Built> {
@@ -419,7 +467,7 @@ fn looked(app: &str, said: &str) -> Looked {
                 "Id" => {
                     let id =
                         value.strip_prefix(&format!("app-{app}.")).and_then(|id| id.strip_suffix(".service"));
-                    process.id = id.unwrap_or_default().to_owned();
+                    id.unwrap_or_default().clone_into(&mut process.id);
                 }
                 "ActiveState" => value.clone_into(&mut process.state),
                 "NRestarts" => process.restarts = value.parse().unwrap_or(0),
@@ -437,6 +485,10 @@ fn looked(app: &str, said: &str) -> Looked {
     }
     looked
 }
+
+#[cfg(test)]
+#[path = "ssh_tests.rs"]
+mod sshd_tests;
 
 #[cfg(test)]
 mod tests {
