@@ -18,6 +18,10 @@ pub(crate) struct View {
     pub rows: Vec<ProcessRow>,
     /// Machines on which something of it may lie.
     pub known: BTreeMap<String, String>,
+    /// Machines on which something of an earlier app of this name lies.
+    pub left: BTreeSet<String>,
+    /// Whether the balancer forgot somebody of whom it had heard.
+    pub is_forgotten: bool,
 }
 
 impl Apps {
@@ -32,6 +36,8 @@ impl Apps {
         let mut rows = store::processes(&parts.db, &app.project, &app.name).await?;
         let known: BTreeMap<String, String> =
             store::machines(&parts.db, &app.project, &app.name).await?.into_iter().collect();
+        let left: BTreeSet<String> =
+            store::left(&parts.db, &app.project, &app.name).await?.into_iter().collect();
         let mut taken: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
         for (other, machine, port) in store::ports(&parts.db, &app.project).await? {
             if other != app.name {
@@ -41,13 +47,17 @@ impl Apps {
         let hosts: Vec<Host> = machines
             .iter()
             .filter(|machine| machine.state == MachineState::Started)
-            .filter(|machine| is_of(machine, &app.spec.on) || known.contains_key(&machine.name))
+            .filter(|machine| {
+                let has_something = known.contains_key(&machine.name) || left.contains(&machine.name);
+                is_of(machine, &app.spec.on) || has_something
+            })
             .map(|machine| {
                 let boot = machine.boot_id.clone().unwrap_or_default();
                 Host {
                     name: machine.name.clone(),
                     taken: taken.remove(&machine.name).unwrap_or_default(),
-                    tidy: known.get(&machine.name).is_none_or(|looked| *looked == boot),
+                    tidy: known.get(&machine.name).is_none_or(|looked| *looked == boot)
+                        && !left.contains(&machine.name),
                     takes: is_of(machine, &app.spec.on) && !machine.cordoned,
                     boot,
                 }
@@ -56,6 +66,9 @@ impl Apps {
         self.look_at_starting(app, &hosts, &mut rows).await?;
         let waits = rows.iter().any(|row| matches!(row.phase(), Phase::Serving | Phase::Draining));
         let balanced = if waits { self.0.balancer.look(&app.project, &app.name).await? } else { None };
+        let is_forgotten = balanced
+            .as_ref()
+            .is_some_and(|all| rows.iter().any(|row| row.announced && !all.contains_key(&row.full_id())));
         let processes = rows
             .iter()
             .map(|row| {
@@ -70,7 +83,7 @@ impl Apps {
                 seen
             })
             .collect();
-        Ok(Some(View { seen: Seen { hosts, processes }, rows, known }))
+        Ok(Some(View { seen: Seen { hosts, processes }, rows, known, left, is_forgotten }))
     }
 
     /// Counts how often those that are starting were started again.
