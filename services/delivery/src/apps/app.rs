@@ -1,8 +1,9 @@
 //! What people ask of apps: permission was checked at the gate; rule → store → wake.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hafen_base::{Error, ErrorKind, Result};
+use hafen_base::{ActorKind, Error, ErrorKind, Result};
 use hafen_client::wire::{App, AppEnv, AppSpec, Deployment, DeploymentCreate};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, Once, OnceTx};
@@ -65,6 +66,7 @@ impl Apps {
         // Read before the transaction: a source from elsewhere takes its time. What is not there yet comes with a push.
         let known = store::find(&parts.db, project, name).await?;
         let known = known.filter(|row| row.project_since == since);
+        self.secrets_may_be_named(project, known.as_ref().map(|row| &row.spec), spec).await?;
         let needs_head =
             known.as_ref().is_none_or(|row| row.live.is_none() || row.spec.source != spec.source);
         let head =
@@ -110,6 +112,35 @@ impl Apps {
         Ok((self.app_wire(&row).await?, is_new))
     }
 
+    /// Whoever says what an app runs can have it print its secrets: to name one that it does not have yet takes the right to
+    /// read secrets.
+    async fn secrets_may_be_named(
+        &self,
+        project: &str,
+        before: Option<&AppSpec>,
+        wanted: &AppSpec,
+    ) -> Result<()> {
+        let known = before.map(secrets_of).unwrap_or_default();
+        let Some(new) = secrets_of(wanted).into_iter().find(|secret| !known.contains(secret)) else {
+            return Ok(());
+        };
+        let by = actor();
+        // The first is by somebody's earlier wish; the second has the key to all secrets at hand.
+        if matches!(by.kind, ActorKind::Platform | ActorKind::LocalOperator) {
+            return Ok(());
+        }
+        match self.0.delivery.0.rights.roles(&by, "secret.read", project).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(
+                ErrorKind::Forbidden,
+                format!(
+                    "the app has no secret {new:?} yet: who gives it one needs the permission secret.read; somebody who has it \
+                 can name the secret in the app, which others may change afterwards"
+                ),
+            )),
+        }
+    }
+
     /// The deployment that a changed wish asks for, if any.
     async fn follows(
         &self,
@@ -134,7 +165,7 @@ impl Apps {
         if let Some(open) = open.as_ref().filter(|open| matches!(open.kind.as_str(), "deploy" | "configure"))
         {
             let (commit, git_ref) = (open.commit.clone(), open.git_ref.clone());
-            return Ok(Some(Wish { kind, commit, git_ref, ..Wish::default() }));
+            return Ok(Some(Wish { kind, git_ref, commit, ..Wish::default() }));
         }
         if row.live.is_none() || !is_same_source {
             return Ok(head.map(deploy));
@@ -532,6 +563,17 @@ impl Apps {
         }
         Ok(())
     }
+}
+
+/// Names of the secrets that an app gets.
+fn secrets_of(spec: &AppSpec) -> BTreeSet<&str> {
+    spec.env
+        .values()
+        .filter_map(|value| match value {
+            AppEnv::Secret(reference) => Some(reference.secret.as_str()),
+            AppEnv::Text(_) => None,
+        })
+        .collect()
 }
 
 /// What of an app its previews are. Anybody who may push a branch decides what runs there: it gets none of the app's secrets,

@@ -119,10 +119,7 @@ impl Apps {
                 .await?;
         }
         // Who waits to be told waits no longer than until now, whatever of the rest cannot be done.
-        if let Err(error) = self.balance(&app).await {
-            tracing::warn!(app = app.key(), cause = %error.cause_chain(), "the balancer is told later: {error}");
-            wait = Some(Duration::from_secs(2));
-        }
+        wait = self.balanced(&app).await.or(wait);
         let next = match target {
             Some(target) => self.carry_out(&app, &view, &target).await?,
             None => self.empty(&app, &view, newest.is_none()).await?,
@@ -272,7 +269,7 @@ impl Apps {
             tx.commit().await.map_err(store_error)?;
         }
         self.said(app, said).await?;
-        self.balance(app).await?;
+        let later = self.balanced(app).await;
         if moved {
             return Ok(Next::Now);
         }
@@ -282,9 +279,19 @@ impl Apps {
                 (true, false) => Duration::from_millis(100),
                 (false, false) => wait,
             };
-            return Ok(Next::After(wait));
+            return Ok(Next::After(later.map_or(wait, |later| later.min(wait))));
+        }
+        if let Some(later) = later {
+            return Ok(Next::After(later));
         }
         self.settled(app).await
+    }
+
+    /// Tells the balancer what it has not heard. One that cannot be told holds up nothing else: says when to try again.
+    async fn balanced(&self, app: &AppRow) -> Option<Duration> {
+        let error = self.balance(app).await.err()?;
+        tracing::warn!(app = app.key(), cause = %error.cause_chain(), "the balancer is told later: {error}");
+        Some(Duration::from_secs(2))
     }
 
     /// What there is to say of it beside its deployments.
@@ -329,8 +336,8 @@ impl Apps {
             self.stop(app, row, !is_there).await?;
         }
         if !view.rows.is_empty() {
-            self.balance(app).await?;
-            return Ok(Next::Now);
+            let later = self.balanced(app).await;
+            return Ok(later.map_or(Next::Now, Next::After));
         }
         if is_settled { self.settled(app).await } else { Ok(Next::Done) }
     }

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::world::{World, spec, worlds};
+use super::world::{World, somebody, spec, worlds};
 
 async fn text(world: &World, path: &str) -> String {
     let (router, _) = world.apps.router().split_for_parts();
@@ -121,4 +121,22 @@ fn a_systemd_that_does_not_answer_fails_no_migration() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "running\n", "{output:?}");
     let calls = std::fs::read_to_string(calls).unwrap();
     assert!(!calls.contains("stop"), "it was ended: {calls}");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_named_anew_needs_the_right_to_read_it() {
+    for world in worlds().await {
+        let with =
+            |run: &str, secret: &str| spec(json!({ "run": run, "env": { "X": { "secret": secret } } }));
+        let put = async |role: &str, wanted| {
+            somebody(role).acts(world.apps.app_put("hello", "shop", &wanted, &|_| Ok(()))).await
+        };
+        let refused = put("developer", with("env", "db")).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Forbidden, "{refused}");
+        assert!(refused.to_string().contains("\"db\""), "{refused}");
+        put("maintainer", with("./shop", "db")).await.unwrap();
+        put("developer", with("./shop 2", "db")).await.unwrap();
+        let refused = put("developer", with("./shop 2", "other")).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Forbidden, "{refused}");
+    }
 }
