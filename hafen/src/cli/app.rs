@@ -423,7 +423,7 @@ async fn followed(
     if !context.json && matches!(now.state.as_str(), "failed" | "rolled_back") {
         match client.deployment_log(project, &app, &now.id).await {
             Ok(log) if log.is_empty() => {}
-            Ok(log) => output::line(&format!("last lines of its log:\n{}", log.trim_end()))?,
+            Ok(log) => output::line(&format!("last lines of its log:\n{}", log.trim_end())),
             Err(error) => output::note(&format!("its log is not to be had: {error}")),
         }
     }
