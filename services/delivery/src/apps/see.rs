@@ -65,7 +65,7 @@ impl Apps {
             .collect();
         self.look_at_starting(app, &hosts, &mut rows).await?;
         let waits = rows.iter().any(|row| matches!(row.phase(), Phase::Serving | Phase::Draining));
-        let balanced = if waits { self.0.balancer.look(&app.project, &app.name).await? } else { None };
+        let (balanced, is_blind) = if waits { self.balancer_seen(app).await? } else { (None, false) };
         let is_forgotten = balanced
             .as_ref()
             .is_some_and(|all| rows.iter().any(|row| row.announced && !all.contains_key(&row.full_id())));
@@ -74,7 +74,8 @@ impl Apps {
             .map(|row| {
                 let known: Option<Option<Balanced>> =
                     balanced.as_ref().map(|all| all.get(&row.full_id()).copied());
-                let mut seen = row.seen(None);
+                // Nobody can say what is in flight: it gets all the time that there is to drain.
+                let mut seen = row.seen(is_blind.then_some(1));
                 if let Some(known) = known {
                     // One that the balancer does not know has nothing in flight, and gets nothing.
                     seen.in_flight = Some(known.map_or(0, |one| one.in_flight));
@@ -84,6 +85,22 @@ impl Apps {
             })
             .collect();
         Ok(Some(View { seen: Seen { hosts, processes }, rows, known, left, is_forgotten }))
+    }
+
+    /// What the balancer knows, and whether it cannot be asked. Machines are healed all the same; a deployment waits for it,
+    /// as it would judge by nothing.
+    async fn balancer_seen(&self, app: &AppRow) -> Result<(Option<BTreeMap<String, Balanced>>, bool)> {
+        let parts = &self.0.delivery.0;
+        let error = match self.0.balancer.look(&app.project, &app.name).await {
+            Ok(balanced) => return Ok((balanced, false)),
+            Err(error) => error,
+        };
+        let open = store::deployments_open(&parts.db, &app.project, &app.name).await?;
+        if open.iter().any(|row| row.release.is_some()) {
+            return Err(error);
+        }
+        tracing::warn!(app = app.key(), cause = %error.cause_chain(), "the balancer cannot be asked: {error}");
+        Ok((None, true))
     }
 
     /// Counts how often those that are starting were started again.

@@ -91,6 +91,11 @@ async fn none_ends_before_the_balancer_knows_that_it_drains() {
         world.apps.scale("hello", "shop", 1, None).await.unwrap();
         world.steps("shop", 60).await;
         assert_eq!(world.processes("shop").await.len(), 2, "requests go to it still");
+        // Machines are healed without it.
+        world.boots("web-1", Some("b"));
+        world.steps("shop", 8).await;
+        let rows = world.processes("shop").await;
+        assert!(rows.iter().all(|row| row.machine == "web-2" || row.boot == "b"), "{rows:?}");
         *world.balancer.broken.lock().unwrap() = false;
         world.steps("shop", 5).await;
         assert_eq!(world.processes("shop").await.len(), 1);

@@ -120,6 +120,7 @@ impl Balancer for Told {
     }
 
     async fn look(&self, _project: &str, backend: &str) -> Result<Option<BTreeMap<String, Balanced>>> {
+        self.works()?;
         let known = self.endpoints.lock().unwrap().get(backend).cloned().unwrap_or_default();
         let balanced = |one: Endpoint| (one.id, Balanced { in_flight: 0, accepted: !one.draining });
         Ok(Some(known.into_iter().map(balanced).collect()))
