@@ -73,9 +73,11 @@ impl Delivery {
 
     /// Tells whoever listens, in order; what they have taken is forgotten.
     async fn pass_on(&self, row: &RepositoryRow) -> Result<()> {
-        let pushes = store::push::list(self.0.db.reader(), &row.repository.id).await?;
-        let pushes: Vec<PushRow> = pushes.into_iter().filter(|push| push.state == DONE).collect();
-        if pushes.is_empty() {
+        let told = async || -> Result<Vec<PushRow>> {
+            let pushes = store::push::list(self.0.db.reader(), &row.repository.id).await?;
+            Ok(pushes.into_iter().filter(|push| push.state == DONE).collect())
+        };
+        if told().await?.is_empty() {
             return Ok(());
         }
         // By the name of its project there may be another one by now, whose apps are not concerned.
@@ -84,6 +86,8 @@ impl Delivery {
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
+        // Read only now: another process may have told them meanwhile.
+        let pushes = told().await?;
         for push in pushes {
             let told = Push {
                 id: push.id.clone(),
