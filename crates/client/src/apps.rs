@@ -64,6 +64,11 @@ impl Client {
         self.get(&format!("/api/v1/projects/{project}/apps/{app}/deployments/{deployment}")).await
     }
 
+    /// What was said last by what a deployment failed of.
+    pub async fn deployment_log(&self, project: &str, app: &str, deployment: &str) -> Result<String> {
+        self.text(&format!("/api/v1/projects/{project}/apps/{app}/deployments/{deployment}/log")).await
+    }
+
     pub async fn deployment_cancel(
         &self,
         project: &str,

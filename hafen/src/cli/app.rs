@@ -420,6 +420,13 @@ async fn followed(
         }
     }
     tell(context, &now)?;
+    if !context.json && matches!(now.state.as_str(), "failed" | "rolled_back") {
+        match client.deployment_log(project, &app, &now.id).await {
+            Ok(log) if log.is_empty() => {}
+            Ok(log) => output::line(&format!("last lines of its log:\n{}", log.trim_end())),
+            Err(error) => output::note(&format!("its log is not to be had: {error}")),
+        }
+    }
     Ok(u8::from(matches!(now.state.as_str(), "failed" | "rolled_back" | "cancelled" | "superseded")))
 }
 

@@ -268,6 +268,7 @@ const APPS: &[Endpoint] = &[
     project("GET", "/api/v1/projects/{project}/apps/{app}/deployments", "deployment.read"),
     project("POST", "/api/v1/projects/{project}/apps/{app}/deployments", "app.deploy"),
     project("GET", "/api/v1/projects/{project}/apps/{app}/deployments/{deployment}", "deployment.read"),
+    project("GET", "/api/v1/projects/{project}/apps/{app}/deployments/{deployment}/log", "app.logs"),
     project("POST", "/api/v1/projects/{project}/apps/{app}/deployments/{deployment}/cancel", "app.deploy"),
 ];
 

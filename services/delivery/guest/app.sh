@@ -170,13 +170,17 @@ migrate() {
         cat >/dev/null
     fi
     tries=0
-    while state=$(systemctl show -P ActiveState "$unit") && [ "$state" = activating ]; do
+    # One that cannot be asked how it is runs: what it does to a database is not cut off for that.
+    while state=$(systemctl show -P ActiveState "$unit") || state=
+        [ -n "$state" ] || state=activating
+        [ "$state" = activating ]; do
         tries=$((tries + 1))
         [ "$tries" -lt 40 ] || break
         sleep 0.25
     done
     case $state in
-    activating) echo running ;;
+    # Also one that ends, or is read anew, just now.
+    activating | deactivating | reloading | refreshing) echo running ;;
     active)
         touch "$marks/$2.done"
         sync -f "$marks"

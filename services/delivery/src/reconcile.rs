@@ -79,7 +79,16 @@ impl Reconciler for Requests {
             commit: row.commit,
             actor: row.actor,
         };
-        actor.acts(delivery.0.pushed().requested(&request)).await?;
+        let is_of_it = match delivery.project_since(&request.project).await {
+            Ok(since) => since == row.project_since,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if is_of_it {
+            actor.acts(delivery.0.pushed().requested(&request)).await?;
+        } else {
+            tracing::warn!(request = request.id, "it was asked for in a project that is gone");
+        }
         let mut tx = delivery.0.db.write().await?;
         store::hook::request_delete(&mut tx, key).await?;
         tx.commit().await.map_err(store_error)?;

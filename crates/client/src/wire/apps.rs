@@ -342,7 +342,7 @@ pub struct Deployment {
     /// `queued`, `building`, `migrating`, `rolling`, `succeeded`, `failed`, `rolled_back` (it failed, and the release before
     /// serves again), `superseded`, `cancelled`.
     pub state: String,
-    /// Why it failed: the probe's answer and the process's last lines.
+    /// Why it failed: the probe's answer. What the process said last is at `…/log`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]

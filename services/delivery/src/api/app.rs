@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 
 use crate::apps::Apps;
 use crate::apps::hands::Lines;
+use crate::apps::model::DeploymentRow;
 use crate::apps::statements::Statement;
 use crate::store::app as store;
 
@@ -46,6 +47,7 @@ impl Apps {
             .routes(routes!(release_list))
             .routes(routes!(deployment_list, deployment_create))
             .routes(routes!(deployment_get))
+            .routes(routes!(deployment_log))
             .routes(routes!(deployment_cancel))
             .with_state(self.clone())
     }
@@ -99,8 +101,8 @@ async fn app_list(
 ) -> ApiResult<Json<List<App>>> {
     let (after, limit) = paging.read()?;
     let db = &apps.0.delivery.0.db;
-    apps.0.delivery.0.platform.project_get(&project).await?;
-    let rows = store::page(db, &project, &after, limit.get() + 1).await?;
+    let since = apps.0.delivery.project_since(&project).await?;
+    let rows = store::page(db, &project, since, &after, limit.get() + 1).await?;
     let page = limit.page(rows, |row| row.name.clone());
     let mut items = Vec::new();
     for row in &page.items {
@@ -463,7 +465,14 @@ async fn deployment_create(
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
-/// Shows a deployment; one that failed says why, with the probe's answer and the last lines of the process.
+async fn deployment_row(apps: &Apps, project: &str, app: &str, deployment: &str) -> Result<DeploymentRow> {
+    apps.app_row(project, app).await?;
+    let number = number("deployment", 'd', deployment)?;
+    let found = store::deployment(&apps.0.delivery.0.db, project, app, number).await?;
+    found.ok_or_else(|| Error::not_found(format!("deployment {deployment:?} of app {app:?}")))
+}
+
+/// Shows a deployment; one that failed says why, with the probe's answer.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/apps/{app}/deployments/{deployment}", tag = "apps", operation_id = "deployment_get",
     params(("project" = String, Path), ("app" = String, Path), ("deployment" = String, Path)), responses(
     (status = 200, description = "The deployment", body = Deployment),
@@ -472,11 +481,20 @@ async fn deployment_get(
     State(apps): State<Apps>,
     Path((project, app, deployment)): Path<(String, String, String)>,
 ) -> ApiResult<Json<Deployment>> {
-    apps.app_row(&project, &app).await?;
-    let number = number("deployment", 'd', &deployment)?;
-    let found = store::deployment(&apps.0.delivery.0.db, &project, &app, number).await?;
-    let row = found.ok_or_else(|| Error::not_found(format!("deployment {deployment:?} of app {app:?}")))?;
-    Ok(Json(row.wire(&app)))
+    Ok(Json(deployment_row(&apps, &project, &app, &deployment).await?.wire(&app)))
+}
+
+/// What was said last by the process, the migration or the build that a deployment failed of; empty when it did not fail.
+#[utoipa::path(get, path = "/api/v1/projects/{project}/apps/{app}/deployments/{deployment}/log", tag = "apps", operation_id = "deployment_log",
+    params(("project" = String, Path), ("app" = String, Path), ("deployment" = String, Path)), responses(
+    (status = 200, description = "Lines", body = String, content_type = "text/plain"),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn deployment_log(
+    State(apps): State<Apps>,
+    Path((project, app, deployment)): Path<(String, String, String)>,
+) -> ApiResult<Response> {
+    let row = deployment_row(&apps, &project, &app, &deployment).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], row.log).into_response())
 }
 
 /// Ends a deployment that is not over. What served before it serves on.

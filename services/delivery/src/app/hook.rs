@@ -195,10 +195,11 @@ impl Delivery {
             credential: format!("hook/{}", row.hook.id),
             ..Actor::current()
         };
-        actor.clone().acts(self.hook_acts(&row.hook, asks, actor, now)).await
+        actor.clone().acts(self.hook_acts(&row, asks, actor, now)).await
     }
 
-    async fn hook_acts(&self, hook: &Hook, asks: Asks, actor: Actor, now: Timestamp) -> Result<Called> {
+    async fn hook_acts(&self, row: &HookRow, asks: Asks, actor: Actor, now: Timestamp) -> Result<Called> {
+        let hook = &row.hook;
         let mut tx = self.0.db.write().await?;
         store::hook::called(&mut tx, &hook.id, now).await?;
         let called = match asks {
@@ -207,6 +208,7 @@ impl Delivery {
                 let wanted = RequestRow {
                     id: format!("request-{}", ulid_of(&HookId::generate(now, &*self.0.random))),
                     project: hook.project.clone(),
+                    project_since: row.project_since,
                     app: hook.app.clone(),
                     reference: Some(reference),
                     commit,

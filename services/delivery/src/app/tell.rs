@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hafen_base::{Actor, PushId, Result};
+use hafen_base::{Actor, ErrorKind, PushId, Result};
 use hafen_db::store_error;
 use hafen_git::RefUpdate;
 use serde_json::json;
@@ -73,8 +73,22 @@ impl Delivery {
 
     /// Tells whoever listens, in order; what they have taken is forgotten.
     async fn pass_on(&self, row: &RepositoryRow) -> Result<()> {
-        let pushes = store::push::list(self.0.db.reader(), &row.repository.id).await?;
-        for push in pushes.into_iter().filter(|push| push.state == DONE) {
+        let told = async || -> Result<Vec<PushRow>> {
+            let pushes = store::push::list(self.0.db.reader(), &row.repository.id).await?;
+            Ok(pushes.into_iter().filter(|push| push.state == DONE).collect())
+        };
+        if told().await?.is_empty() {
+            return Ok(());
+        }
+        // By the name of its project there may be another one by now, whose apps are not concerned.
+        let is_of_it = match self.project_since(&row.repository.project).await {
+            Ok(since) => since == row.project_since,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        // Read only now: another process may have told them meanwhile.
+        let pushes = told().await?;
+        for push in pushes {
             let told = Push {
                 id: push.id.clone(),
                 project: row.repository.project.clone(),
@@ -82,7 +96,9 @@ impl Delivery {
                 updates: push.updates,
                 actor: push.actor.clone(),
             };
-            push.actor.acts(self.0.pushed().pushed(&told)).await?;
+            if is_of_it {
+                push.actor.acts(self.0.pushed().pushed(&told)).await?;
+            }
             let mut tx = self.0.db.write().await?;
             store::push::delete(&mut tx, &push.id).await?;
             tx.commit().await.map_err(store_error)?;

@@ -1,12 +1,13 @@
 //! Does what the plan says, and records it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::time::Duration;
 
 use hafen_base::{Error, ErrorKind, Result};
-use hafen_client::wire::AppEnv;
-use hafen_db::store_error;
+use hafen_client::wire::{AppEnv, MachineState};
+use hafen_db::{Tx, store_error};
 use hafen_remote::Collected;
 use serde_json::json;
 
@@ -25,9 +26,22 @@ const ON_MACHINES: usize = 3;
 const TOLD_LINES: u32 = 20;
 
 impl Apps {
-    async fn process_put(&self, app: &AppRow, row: &ProcessRow) -> Result<()> {
+    /// The app's row in a transaction, if it is still the same app: one of another project by the same name is not.
+    async fn same_in(&self, tx: &mut Tx, app: &AppRow) -> Result<Option<AppRow>> {
+        let now = store::find_in(tx, &app.project, &app.name).await?;
+        Ok(now.filter(|now| now.project_since == app.project_since))
+    }
+
+    /// Writes a process. `tells`: the balancer has to hear of it, which is written down in the same transaction, so that it
+    /// does in the end, whatever dies or fails between.
+    async fn process_put(&self, app: &AppRow, row: &ProcessRow, tells: bool) -> Result<()> {
         let mut tx = self.0.delivery.0.db.write().await?;
+        let Some(mut now) = self.same_in(&mut tx, app).await? else { return Ok(()) };
         store::process_put(&mut tx, app, row).await?;
+        if tells {
+            now.balance += 1;
+            store::put(&mut tx, &now).await?;
+        }
         tx.commit().await.map_err(store_error)
     }
 
@@ -37,6 +51,7 @@ impl Apps {
         tx.commit().await.map_err(store_error)
     }
 
+    /// Takes a place for a process, unless another app took it since that was seen.
     pub(crate) async fn place(
         &self,
         app: &AppRow,
@@ -58,10 +73,24 @@ impl Apps {
             since: self.now(),
             good: 0,
             restarts: 0,
+            announced: false,
             told: String::new(),
             started_at: None,
         };
         let mut tx = self.0.delivery.0.db.write().await?;
+        if self.same_in(&mut tx, app).await?.is_none() {
+            return Ok(());
+        }
+        if let Some(other) = store::port_of(&mut tx, &app.project, &machine, port).await? {
+            tracing::info!(
+                app = app.key(),
+                machine,
+                port,
+                other,
+                "the port was taken meanwhile: another is looked for"
+            );
+            return Ok(());
+        }
         store::process_put(&mut tx, app, &process).await?;
         // Nothing of it was there before, so there is nothing to look through.
         if !view.known.contains_key(&machine) {
@@ -109,6 +138,7 @@ impl Apps {
         let Some(boot) = host.map(|host| host.boot.clone()) else { return Ok(false) };
         let parts = &self.0.delivery.0;
         let at = At { project: &app.project, machine: &row.machine };
+        let took = matches!(row.phase(), Phase::Serving | Phase::Draining);
         let started = async {
             let release = store::release(&parts.db, &app.project, &app.name, row.release).await?;
             let release = release.ok_or_else(|| Error::not_found(format!("release {}", row.release)))?;
@@ -131,7 +161,7 @@ impl Apps {
                 row.enter(Phase::Started, now);
                 (row.boot, row.good, row.restarts, row.started_at) = (boot, 0, 0, Some(now));
                 row.told.clear();
-                self.process_put(app, &row).await?;
+                self.process_put(app, &row, took).await?;
                 Ok(true)
             }
             Err(error) => {
@@ -140,7 +170,7 @@ impl Apps {
                     row.enter(Phase::Placed, self.now());
                 }
                 row.told = error.to_string();
-                self.process_put(app, &row).await?;
+                self.process_put(app, &row, took).await?;
                 Ok(false)
             }
         }
@@ -160,12 +190,41 @@ impl Apps {
             }
             Err(told) => (row.good, row.told) = (0, told),
         }
-        self.process_put(app, &row).await
+        self.process_put(app, &row, false).await
+    }
+
+    /// Those of these that run by themselves. An answer at its port is not enough: it may be another's, while the process
+    /// itself ends again and again because it does not get the port.
+    pub(crate) async fn running(&self, app: &AppRow, rows: Vec<ProcessRow>) -> Result<Vec<ProcessRow>> {
+        let machines: BTreeSet<String> = rows.iter().map(|row| row.machine.clone()).collect();
+        let looks = machines.into_iter().map(|machine| async move {
+            let looked = self.0.hands.look(At { project: &app.project, machine: &machine }, &app.name).await;
+            (machine, looked)
+        });
+        let looked: BTreeMap<_, _> = futures::future::join_all(looks).await.into_iter().collect();
+        let mut running = Vec::new();
+        for mut row in rows {
+            // A machine that cannot be asked now is asked again.
+            let Some(Ok(looked)) = looked.get(&row.machine) else { continue };
+            let (restarts, why) = match looked.processes.iter().find(|one| one.id == row.id()) {
+                Some(one) if one.state == "active" && one.restarts <= row.restarts => {
+                    running.push(row);
+                    continue;
+                }
+                Some(one) if one.ended.is_empty() => (one.restarts, format!("its unit is {}", one.state)),
+                Some(one) => (one.restarts, format!("it ended: {}", one.ended)),
+                None => (row.restarts, "its unit is not on the machine".to_owned()),
+            };
+            row.told = format!("port {} answers, but {why}", row.port);
+            (row.good, row.restarts) = (0, restarts);
+            self.process_put(app, &row, false).await?;
+        }
+        Ok(running)
     }
 
     pub(crate) async fn enter(&self, app: &AppRow, mut row: ProcessRow, phase: Phase) -> Result<()> {
         row.enter(phase, self.now());
-        self.process_put(app, &row).await
+        self.process_put(app, &row, true).await
     }
 
     /// Ends a process and forgets it. One on a machine that cannot be reached is ended when that can be.
@@ -174,14 +233,18 @@ impl Apps {
         let mut tidy = true;
         if is_gone {
             self.0.hands.forget(at);
-        } else if (row.phase() != Phase::Placed || !row.told.is_empty())
-            && let Err(error) = self.0.hands.stop(at, &app.name, &[row.id()]).await
-        {
+        } else if let Err(error) = self.0.hands.stop(at, &app.name, &[row.id()]).await {
+            // One that is only placed may run all the same: whoever started it died before that was written down.
             tracing::warn!(app = app.key(), process = row.full_id(), "it is ended later: {error}");
             tidy = false;
         }
         let mut tx = self.0.delivery.0.db.write().await?;
+        let Some(mut now) = self.same_in(&mut tx, app).await? else { return Ok(()) };
         store::process_delete(&mut tx, app, row.set, row.index).await?;
+        if matches!(row.phase(), Phase::Serving | Phase::Draining) {
+            now.balance += 1;
+            store::put(&mut tx, &now).await?;
+        }
         if !tidy {
             store::machine_put(&mut tx, app, &row.machine, "").await?;
         }
@@ -204,7 +267,15 @@ impl Apps {
             .collect();
         keep.extend(app.live.map(|live| live.release));
         keep.extend(view.rows.iter().map(|row| row.release));
-        if let Err(error) = self.0.hands.keep(at, &app.name, &ids, &keep).await {
+        let looked_through = async {
+            if view.left.contains(machine) {
+                // Of an earlier app of this name, whose releases had the same numbers: nothing of it may stay.
+                self.0.hands.leave(at, &app.name).await?;
+                self.left_gone(&app.project, &app.name, machine).await?;
+            }
+            self.0.hands.keep(at, &app.name, &ids, &keep).await
+        };
+        if let Err(error) = looked_through.await {
             tracing::warn!(app = app.key(), machine, "it is looked through later: {error}");
             return Ok(false);
         }
@@ -221,14 +292,22 @@ impl Apps {
         tx.commit().await.map_err(store_error)
     }
 
-    /// Begins the migration of a release, or looks after it.
-    pub(crate) async fn migrate(&self, app: &AppRow, view: &View, mut release: ReleaseRow) -> Result<()> {
+    /// Begins the migration of a release, or looks after it: or after that of another release, as no two run at a time.
+    pub(crate) async fn migrate(&self, app: &AppRow, view: &View, release: &ReleaseRow) -> Result<()> {
+        let db = &self.0.delivery.0.db;
+        let other = store::release_migrating(db.reader(), &app.project, &app.name).await?;
+        let mut release = other.unwrap_or_else(|| release.clone());
         let machine = match &release.migration {
             Migration::Begun(machine) => machine.clone(),
             Migration::Due => {
-                let Some(host) = view.seen.hosts.iter().find(|host| host.takes) else { return Ok(()) };
+                let Some(host) = view.seen.hosts.iter().find(|host| host.takes && host.tidy) else {
+                    return Ok(());
+                };
                 release.migration = Migration::Begun(host.name.clone());
                 let mut tx = self.0.delivery.0.db.write().await?;
+                if store::release_migrating(&mut *tx, &app.project, &app.name).await?.is_some() {
+                    return Ok(());
+                }
                 store::release_put(&mut tx, app, &release).await?;
                 if !view.known.contains_key(&host.name) {
                     store::machine_put(&mut tx, app, &host.name, &host.boot).await?;
@@ -264,9 +343,10 @@ impl Apps {
             Migrated::Failed(why) => Migration::Failed(why),
         };
         let (kind, message) = match &release.migration {
-            Migration::Failed(why) => (
+            // What it said is for those who may read logs.
+            Migration::Failed(_) => (
                 "app.migration_failed",
-                format!("the migration of release {} of {} failed: {why}", release.number, app.name),
+                format!("the migration of release {} of {} failed", release.number, app.name),
             ),
             _ => (
                 "app.migrated",
@@ -282,13 +362,21 @@ impl Apps {
         Ok(())
     }
 
-    /// Tells the balancer who takes requests. `coming`: the release that a deployment brings.
-    pub(crate) async fn balance(&self, app: &AppRow, coming: Option<i64>) -> Result<()> {
+    /// Tells the balancer who takes requests, if it has not heard of it. What it did not take it is told again.
+    pub(crate) async fn balance(&self, app: &AppRow) -> Result<()> {
         let parts = &self.0.delivery.0;
-        let rows = store::processes(&parts.db, &app.project, &app.name).await?;
+        let now = store::find(&parts.db, &app.project, &app.name).await?;
+        let Some(app) = now.filter(|now| now.project_since == app.project_since) else { return Ok(()) };
+        if app.told >= app.balance {
+            return Ok(());
+        }
+        let rows: Vec<ProcessRow> = store::processes(&parts.db, &app.project, &app.name)
+            .await?
+            .into_iter()
+            .filter(|row| matches!(row.phase(), Phase::Serving | Phase::Draining))
+            .collect();
         let endpoints: Vec<Endpoint> = rows
             .iter()
-            .filter(|row| matches!(row.phase(), Phase::Serving | Phase::Draining))
             .map(|row| Endpoint {
                 id: row.full_id(),
                 machine: row.machine.clone(),
@@ -296,6 +384,8 @@ impl Apps {
                 draining: row.phase() == Phase::Draining,
             })
             .collect();
+        let coming = store::deployments_open(&parts.db, &app.project, &app.name).await?;
+        let coming = coming.last().and_then(|row| row.release);
         let mut checks = Vec::new();
         for number in [app.live.map(|live| live.release), coming].into_iter().flatten() {
             if let Some(release) = store::release(&parts.db, &app.project, &app.name, number).await? {
@@ -308,20 +398,29 @@ impl Apps {
             [one, other] if one == other => one.clone(),
             _ => None,
         };
-        let Some(app) = self.app_change(&app.project, &app.name, |row| row.told += 1).await? else {
-            return Ok(());
-        };
-        self.0.balancer.put(&app.project, &app.name, app.told, health.as_ref(), &endpoints).await
+        self.0.balancer.put(&app.project, &app.name, app.balance, health.as_ref(), &endpoints).await?;
+        let mut tx = parts.db.write().await?;
+        let Some(mut now) = self.same_in(&mut tx, &app).await? else { return Ok(()) };
+        now.told = now.told.max(app.balance);
+        store::put(&mut tx, &now).await?;
+        for mut row in rows.into_iter().filter(|row| !row.announced) {
+            // Its time to drain, or to be found well, begins now.
+            (row.announced, row.since) = (true, self.now());
+            store::process_put(&mut tx, &app, &row).await?;
+        }
+        tx.commit().await.map_err(store_error)
     }
 
-    /// Why a deployment failed, as its people need to know it.
-    pub(crate) async fn reason(&self, app: &AppRow, view: &View, failure: &Failure) -> String {
+    /// Why a deployment failed, as its people need to know it; and what was said last, for those who may read that.
+    pub(crate) async fn reason(&self, app: &AppRow, view: &View, failure: &Failure) -> (String, String) {
         let (key, what) = match failure {
-            Failure::Migration(why) => return format!("the migration failed:\n{why}"),
+            Failure::Migration(said) => return ("the migration failed".to_owned(), said.clone()),
             Failure::Unhealthy(key) => (*key, "did not become healthy"),
             Failure::Ends(key) => (*key, "ends again and again"),
         };
-        let Some(row) = view.rows.iter().find(|row| row.key() == key) else { return what.to_owned() };
+        let Some(row) = view.rows.iter().find(|row| row.key() == key) else {
+            return (what.to_owned(), String::new());
+        };
         let mut said = Collected::up_to(64 << 10);
         let at = At { project: &app.project, machine: &row.machine };
         let id = row.id();
@@ -333,32 +432,54 @@ impl Apps {
         let log: String = log.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
         let told = if row.told.is_empty() { "it was never asked" } else { &row.told };
         let since = row.started_at.map_or(0, |at| self.now().since(at).as_secs());
-        format!(
-            "{} at port {} of {} {what} within {since} s\nprobe: {told}\nlast lines of its log:\n{}",
+        let reason = format!(
+            "{} at port {} of {} {what} within {since} s\nprobe: {told}",
             row.full_id(),
             row.port,
-            row.machine,
-            if log.is_empty() { "(it said nothing)" } else { &log }
-        )
+            row.machine
+        );
+        (reason, log)
     }
 
-    /// Everything of an app on a machine goes; false when that cannot be reached now.
-    pub(crate) async fn leave(&self, app: &AppRow, machine: &str) -> Result<bool> {
-        let parts = &self.0.delivery.0;
-        match parts.platform.machine_get(&app.project, machine).await {
-            Ok(there) if there.state == hafen_client::wire::MachineState::Started => {
-                self.0.hands.leave(At { project: &app.project, machine }, &app.name).await?;
-            }
-            // One that is being destroyed takes it along; a stopped one is waited for.
-            Ok(there) if there.wanted_state != "destroyed" => return Ok(false),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+    /// Everything of an app on a machine goes; later, where that cannot be reached now.
+    pub(crate) async fn leave(&self, app: &AppRow, machine: &str) -> Result<()> {
+        let is_later = !self.leaves(&app.project, &app.name, machine).await?;
+        let mut tx = self.0.delivery.0.db.write().await?;
+        if is_later {
+            store::left_put(&mut tx, &app.project, &app.name, machine).await?;
         }
-        let mut tx = parts.db.write().await?;
         store::machine_delete(&mut tx, app, machine).await?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(true)
+        tx.commit().await.map_err(store_error)
+    }
+
+    /// Whether nothing of an app of that name lies there any more; false while that machine does not run.
+    async fn leaves(&self, project: &str, name: &str, machine: &str) -> Result<bool> {
+        match self.0.delivery.0.platform.machine_get(project, machine).await {
+            Ok(there) if there.state == MachineState::Started => {
+                self.0.hands.leave(At { project, machine }, name).await?;
+                Ok(true)
+            }
+            // One that is being destroyed takes it along.
+            Ok(there) => Ok(there.wanted_state == "destroyed"),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What an app that is gone left on machines that did not run then.
+    pub(crate) async fn leftovers(&self, project: &str, name: &str) -> Result<()> {
+        for machine in store::left(&self.0.delivery.0.db, project, name).await? {
+            if self.leaves(project, name, &machine).await? {
+                self.left_gone(project, name, &machine).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn left_gone(&self, project: &str, name: &str, machine: &str) -> Result<()> {
+        let mut tx = self.0.delivery.0.db.write().await?;
+        store::left_delete(&mut tx, project, name, machine).await?;
+        tx.commit().await.map_err(store_error)
     }
 
     /// Writes a deployment and an event about it.
@@ -380,6 +501,8 @@ impl Apps {
             && let Some(mut app) = store::find_in(&mut tx, &app.project, &app.name).await?
         {
             app.live = Some(super::model::Live { set: row.number, release });
+            // How its processes are asked may be another by now.
+            app.balance += 1;
             app.updated_at = self.now();
             store::put(&mut tx, &app).await?;
         }

@@ -1,14 +1,15 @@
 //! What people ask of apps: permission was checked at the gate; rule → store → wake.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hafen_base::{Error, ErrorKind, Result};
-use hafen_client::wire::{App, AppSpec, Deployment, DeploymentCreate};
+use hafen_base::{ActorKind, Error, ErrorKind, Result};
+use hafen_client::wire::{App, AppEnv, AppSpec, Deployment, DeploymentCreate};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, Once, OnceTx};
 use serde_json::json;
 
-use super::model::{AppRow, DeploymentRow, DeploymentState, Live, Preview, check, check_branch};
+use super::model::{Again, AppRow, DeploymentRow, DeploymentState, Live, Preview, check, check_branch};
 use super::{Apps, actor};
 use crate::store::app as store;
 
@@ -26,8 +27,17 @@ pub(crate) struct Wish {
 }
 
 impl Apps {
+    /// An app of the project as it was founded.
     pub(crate) async fn app_row(&self, project: &str, name: &str) -> Result<AppRow> {
-        store::find(&self.0.delivery.0.db, project, name).await?.ok_or_else(|| no_app(name))
+        let since = self.0.delivery.project_since(project).await?;
+        let row = store::find(&self.0.delivery.0.db, project, name).await?;
+        row.filter(|row| row.project_since == since).ok_or_else(|| no_app(name))
+    }
+
+    /// As `app_row`, in a transaction.
+    async fn app_row_in(&self, tx: &mut Tx, project: &str, name: &str, since: i64) -> Result<AppRow> {
+        let row = store::find_in(tx, project, name).await?;
+        row.filter(|row| row.project_since == since).ok_or_else(|| no_app(name))
     }
 
     pub(crate) async fn app_view(&self, project: &str, name: &str) -> Result<App> {
@@ -52,9 +62,11 @@ impl Apps {
     ) -> Result<(App, bool)> {
         check(name, spec)?;
         let parts = &self.0.delivery.0;
-        parts.platform.project_get(project).await?;
+        let since = self.0.delivery.project_since(project).await?;
         // Read before the transaction: a source from elsewhere takes its time. What is not there yet comes with a push.
         let known = store::find(&parts.db, project, name).await?;
+        let known = known.filter(|row| row.project_since == since);
+        self.secrets_may_be_named(project, known.as_ref().map(|row| &row.spec), spec).await?;
         let needs_head =
             known.as_ref().is_none_or(|row| row.live.is_none() || row.spec.source != spec.source);
         let head =
@@ -62,30 +74,23 @@ impl Apps {
         let (now, by) = (self.now(), actor());
         let mut tx = parts.db.write().await?;
         let found = store::find_in(&mut tx, project, name).await?;
+        let (found, stale) = match found {
+            Some(row) if row.project_since != since => (None, true),
+            found => (found, false),
+        };
         if_match(found.as_ref().map(|row| row.generation))?;
+        if stale {
+            // Of a project that is gone: nothing of it is this one's.
+            store::delete(&mut tx, project, name).await?;
+            self.folders_gone(project, name).await;
+        }
         let is_new = found.is_none();
         let mut row = match found {
             Some(row) if row.destroying => {
                 return Err(Error::conflict(format!("app {name:?} is being deleted: wait until it is gone")));
             }
             Some(row) => row,
-            None => AppRow {
-                project: project.to_owned(),
-                name: name.to_owned(),
-                spec: spec.clone(),
-                generation: 0,
-                observed: 0,
-                destroying: false,
-                reason: String::new(),
-                live: None,
-                deployments: 0,
-                releases: 0,
-                builds: 0,
-                told: 0,
-                preview: None,
-                created_at: now,
-                updated_at: now,
-            },
+            None => AppRow::new(project.to_owned(), name.to_owned(), spec.clone(), since, now),
         };
         let before = std::mem::replace(&mut row.spec, spec.clone());
         if !is_new && before == *spec {
@@ -107,6 +112,35 @@ impl Apps {
         Ok((self.app_wire(&row).await?, is_new))
     }
 
+    /// Whoever says what an app runs can have it print its secrets: to name one that it does not have yet takes the right to
+    /// read secrets.
+    async fn secrets_may_be_named(
+        &self,
+        project: &str,
+        before: Option<&AppSpec>,
+        wanted: &AppSpec,
+    ) -> Result<()> {
+        let known = before.map(secrets_of).unwrap_or_default();
+        let Some(new) = secrets_of(wanted).into_iter().find(|secret| !known.contains(secret)) else {
+            return Ok(());
+        };
+        let by = actor();
+        // The first is by somebody's earlier wish; the second has the key to all secrets at hand.
+        if matches!(by.kind, ActorKind::Platform | ActorKind::LocalOperator) {
+            return Ok(());
+        }
+        match self.0.delivery.0.rights.roles(&by, "secret.read", project).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(
+                ErrorKind::Forbidden,
+                format!(
+                    "the app has no secret {new:?} yet: who gives it one needs the permission secret.read; somebody who has it \
+                 can name the secret in the app, which others may change afterwards"
+                ),
+            )),
+        }
+    }
+
     /// The deployment that a changed wish asks for, if any.
     async fn follows(
         &self,
@@ -121,12 +155,23 @@ impl Apps {
         if !is_new && same == row.spec {
             return Ok(None);
         }
+        let db = &self.0.delivery.0.db;
         let deploy = |commit| Wish { kind: "deploy", commit: Some(commit), ..Wish::default() };
-        if row.live.is_none() || before.source != row.spec.source {
+        let kind = if row.live.is_none() { "deploy" } else { "configure" };
+        let is_same_source = !is_new && before.source == row.spec.source;
+        let open =
+            store::deployments_open(db, &row.project, &row.name).await?.pop().filter(|_| is_same_source);
+        // What is on its way stays on it: this deployment takes the place of that one.
+        if let Some(open) = open.as_ref().filter(|open| matches!(open.kind.as_str(), "deploy" | "configure"))
+        {
+            let (commit, git_ref) = (open.commit.clone(), open.git_ref.clone());
+            return Ok(Some(Wish { kind, git_ref, commit, ..Wish::default() }));
+        }
+        if row.live.is_none() || !is_same_source {
             return Ok(head.map(deploy));
         }
-        let number = row.live.map_or(0, |live| live.release);
-        let release = store::release(&self.0.delivery.0.db, &row.project, &row.name, number).await?;
+        let number = open.and_then(|open| open.release).or(row.live.map(|live| live.release)).unwrap_or(0);
+        let release = store::release(db, &row.project, &row.name, number).await?;
         Ok(release.map(|release| Wish { kind: "configure", commit: Some(release.commit), ..Wish::default() }))
     }
 
@@ -144,6 +189,8 @@ impl Apps {
             kind: wish.kind.into(),
             state: DeploymentState::Queued,
             reason: String::new(),
+            log: String::new(),
+            stuck_since: None,
             git_ref: wish.git_ref,
             commit: wish.commit,
             build: None,
@@ -170,6 +217,7 @@ impl Apps {
 
     fn woken(&self, row: &AppRow) {
         self.ring();
+        self.0.wake_prepare.wake(row.key());
         self.0.wake.wake(row.key());
     }
 
@@ -259,13 +307,22 @@ impl Apps {
     ) -> Result<Deployment> {
         let parts = &self.0.delivery.0;
         let by = actor();
+        let since = self.0.delivery.project_since(project).await?;
         let mut acting = match OnceTx::begin(&parts.db, once).await? {
             Begun::Answered(answer) => return Ok(answer),
             Begun::New(acting) => acting,
         };
-        let row = store::find_in(&mut acting.tx, project, name).await?;
-        let mut row = row.filter(|row| !row.destroying).ok_or_else(|| no_app(name))?;
+        let row = self.app_row_in(&mut acting.tx, project, name, since).await?;
+        let mut row = Some(row).filter(|row| !row.destroying).ok_or_else(|| no_app(name))?;
         let wish = wish(&row)?;
+        if wish.kind == "restart"
+            && let Some(open) = store::deployments_open(&parts.db, project, name).await?.pop()
+        {
+            return Err(Error::conflict(format!(
+                "deployment {} of app {name:?} is under way and brings new processes: wait for it, or cancel it first",
+                open.id()
+            )));
+        }
         if let Some(number) = wish.release {
             let release = store::release(&parts.db, project, name, number).await?;
             let release =
@@ -294,11 +351,12 @@ impl Apps {
         once: Option<&Once>,
     ) -> Result<Deployment> {
         let parts = &self.0.delivery.0;
+        let since = self.0.delivery.project_since(project).await?;
         let mut acting = match OnceTx::begin(&parts.db, once).await? {
             Begun::Answered(answer) => return Ok(answer),
             Begun::New(acting) => acting,
         };
-        let row = store::find_in(&mut acting.tx, project, name).await?.ok_or_else(|| no_app(name))?;
+        let row = self.app_row_in(&mut acting.tx, project, name, since).await?;
         let deployment = store::deployment_in(&mut acting.tx, project, name, number).await?;
         let mut deployment =
             deployment.ok_or_else(|| Error::not_found(format!("deployment d{number} of app {name:?}")))?;
@@ -336,12 +394,13 @@ impl Apps {
             return Err(Error::invalid_field("/replicas", "0 to 1000 processes"));
         }
         let parts = &self.0.delivery.0;
+        let since = self.0.delivery.project_since(project).await?;
         let mut acting = match OnceTx::begin(&parts.db, once).await? {
             Begun::Answered(answer) => return Ok(answer),
             Begun::New(acting) => acting,
         };
-        let row = store::find_in(&mut acting.tx, project, name).await?;
-        let mut row = row.filter(|row| !row.destroying).ok_or_else(|| no_app(name))?;
+        let row = self.app_row_in(&mut acting.tx, project, name, since).await?;
+        let mut row = Some(row).filter(|row| !row.destroying).ok_or_else(|| no_app(name))?;
         if row.spec.replicas != replicas {
             let message = format!("app {name} is to have {replicas} processes, it had {}", row.spec.replicas);
             let data = json!({ "replicas": replicas, "before": row.spec.replicas });
@@ -367,20 +426,22 @@ impl Apps {
         if_match: &(dyn Fn(i64) -> Result<()> + Sync),
     ) -> Result<App> {
         let parts = &self.0.delivery.0;
+        let since = self.0.delivery.project_since(project).await?;
         let mut tx = parts.db.write().await?;
-        let mut row = store::find_in(&mut tx, project, name).await?.ok_or_else(|| no_app(name))?;
+        let mut row = self.app_row_in(&mut tx, project, name, since).await?;
         if_match(row.generation)?;
-        let previews = store::page(&parts.db, project, "", 10_000).await?;
+        let previews = store::page(&parts.db, project, since, "", 10_000).await?;
         let previews =
             previews.into_iter().filter(|one| one.preview.as_ref().is_some_and(|it| it.of == name));
-        let mut going: Vec<AppRow> = previews.filter(|one| !one.destroying).collect();
-        if !row.destroying {
+        let goes = |one: &AppRow| !one.destroying || one.again.is_some();
+        let mut going: Vec<AppRow> = previews.filter(goes).collect();
+        if goes(&row) {
             going.push(row.clone());
-            row.destroying = true;
+            (row.destroying, row.again) = (true, None);
             row.generation += 1;
         }
         for one in &mut going {
-            one.destroying = true;
+            (one.destroying, one.again) = (true, None);
             one.generation += 1;
             store::put(&mut tx, one).await?;
             let message = format!("app {} is being deleted", one.name);
@@ -394,8 +455,14 @@ impl Apps {
         self.app_wire(&row).await
     }
 
-    /// The environment of a branch: an app of its own for a while. Again, later, for every push to it.
-    pub(crate) async fn preview_put(&self, of: &AppRow, branch: &str, commit: &str) -> Result<()> {
+    /// The environment of a branch: an app of its own for a while. Again, later, for every push to it; once for each.
+    pub(crate) async fn preview_put(
+        &self,
+        of: &AppRow,
+        branch: &str,
+        commit: &str,
+        push: &str,
+    ) -> Result<()> {
         let Some(wanted) = &of.spec.preview else { return Ok(()) };
         let parts = &self.0.delivery.0;
         let slug = slug(branch);
@@ -403,62 +470,90 @@ impl Apps {
         let name = name.trim_end_matches('-').to_owned();
         let domain = wanted.domain.clone().unwrap_or_else(|| format!("{}.localhost", of.project));
         let life = Duration::from_millis(u64::try_from(wanted.expires_ms).unwrap_or(0));
-        let mut spec = of.spec.clone();
-        branch.clone_into(&mut spec.source.branch);
-        spec.preview = None;
-        spec.replicas = spec.replicas.min(1);
         let (now, by) = (self.now(), actor());
+        let again = Again {
+            spec: preview_spec(&of.spec, branch),
+            preview: Preview {
+                of: of.name.clone(),
+                branch: branch.to_owned(),
+                host: format!("{name}.{domain}"),
+                expires_at: now.plus(life),
+                routed: false,
+            },
+            commit: commit.to_owned(),
+            actor: by.clone(),
+        };
         let mut tx = parts.db.write().await?;
+        if !store::heard(&mut tx, &format!("{push} preview {name}"), now.micros()).await? {
+            return Ok(());
+        }
         let found = store::find_in(&mut tx, &of.project, &name).await?;
-        if found
-            .as_ref()
-            .is_some_and(|row| row.preview.as_ref().is_none_or(|it| it.of != of.name || it.branch != branch))
-        {
+        if found.as_ref().is_some_and(|row| {
+            let other = row.preview.as_ref().is_none_or(|it| it.of != of.name || it.branch != branch);
+            other && row.project_since == of.project_since
+        }) {
             return Err(Error::conflict(format!(
                 "the preview of {branch:?} would be called {name:?}, which is another app"
             )));
         }
-        if found.as_ref().is_some_and(|row| row.destroying) {
-            return Err(Error::unavailable(format!("the last preview {name:?} is still being deleted")));
+        match found {
+            Some(mut row) if row.project_since == of.project_since && row.destroying => {
+                // It comes back as soon as it is gone.
+                row.again = Some(Box::new(again));
+                store::put(&mut tx, &row).await?;
+            }
+            Some(mut row) if row.project_since == of.project_since => {
+                let routed =
+                    row.preview.as_ref().is_some_and(|it| it.routed && it.host == again.preview.host);
+                (row.spec, row.updated_at) = (again.spec, now);
+                row.preview = Some(Preview { routed, ..again.preview });
+                let wish = Wish { kind: "deploy", commit: Some(again.commit), ..Wish::default() };
+                self.deployment_new(&mut tx, &mut row, wish, &by).await?;
+                store::put(&mut tx, &row).await?;
+            }
+            stale => {
+                if stale.is_some() {
+                    store::delete(&mut tx, &of.project, &name).await?;
+                    self.folders_gone(&of.project, &name).await;
+                }
+                self.preview_new(&mut tx, &of.project, &name, of.project_since, again).await?;
+            }
         }
-        let is_new = found.is_none();
-        let preview = Preview {
-            of: of.name.clone(),
-            branch: branch.to_owned(),
-            host: format!("{name}.{domain}"),
-            expires_at: now.plus(life),
-        };
-        let mut row = found.unwrap_or_else(|| AppRow {
-            name: name.clone(),
-            generation: 1,
-            observed: 0,
-            reason: String::new(),
-            live: None,
-            deployments: 0,
-            releases: 0,
-            builds: 0,
-            told: 0,
-            created_at: now,
-            ..of.clone()
-        });
-        let host = preview.host.clone();
-        (row.spec, row.preview, row.updated_at) = (spec, Some(preview), now);
-        if is_new {
-            let message = format!("branch {branch} of {} gets an environment: {host}", of.name);
-            let data = json!({ "branch": branch, "of": of.name, "host": host });
-            self.event(&mut tx, &of.project, "preview.created", format!("app/{name}"), message, data).await?;
-        }
-        let wish = Wish { kind: "deploy", commit: Some(commit.to_owned()), ..Wish::default() };
-        self.deployment_new(&mut tx, &mut row, wish, &by).await?;
-        store::put(&mut tx, &row).await?;
         tx.commit().await.map_err(store_error)?;
-        self.woken(&row);
-        self.0.balancer.route(&of.project, &host, &name).await
+        self.ring();
+        let key = format!("{}/{name}", of.project);
+        self.0.wake_prepare.wake(key.clone());
+        self.0.wake.wake(key);
+        Ok(())
+    }
+
+    /// Makes a preview's app and its first deployment, in a transaction.
+    pub(crate) async fn preview_new(
+        &self,
+        tx: &mut Tx,
+        project: &str,
+        name: &str,
+        since: i64,
+        again: Again,
+    ) -> Result<()> {
+        let Again { spec, preview, commit, actor } = again;
+        let message =
+            format!("branch {} of {} gets an environment: {}", preview.branch, preview.of, preview.host);
+        let data = json!({ "branch": preview.branch, "of": preview.of, "host": preview.host });
+        let mut row = AppRow::new(project.to_owned(), name.to_owned(), spec, since, self.now());
+        row.generation = 1;
+        row.preview = Some(preview);
+        let made = self.event(tx, project, "preview.created", format!("app/{name}"), message, data);
+        actor.clone().acts(made).await?;
+        let wish = Wish { kind: "deploy", commit: Some(commit), ..Wish::default() };
+        self.deployment_new(tx, &mut row, wish, &actor).await?;
+        store::put(tx, &row).await
     }
 
     /// The branch of a preview is gone, and so is its environment.
     pub(crate) async fn preview_gone(&self, of: &AppRow, branch: &str) -> Result<()> {
-        for row in store::page(&self.0.delivery.0.db, &of.project, "", 10_000).await? {
+        let db = &self.0.delivery.0.db;
+        for row in store::page(db, &of.project, of.project_since, "", 10_000).await? {
             if row.preview.as_ref().is_some_and(|it| it.of == of.name && it.branch == branch) {
                 match self.app_delete(&of.project, &row.name, &|_| Ok(())).await {
                     Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -468,6 +563,26 @@ impl Apps {
         }
         Ok(())
     }
+}
+
+/// Names of the secrets that an app gets.
+fn secrets_of(spec: &AppSpec) -> BTreeSet<&str> {
+    spec.env
+        .values()
+        .filter_map(|value| match value {
+            AppEnv::Secret(reference) => Some(reference.secret.as_str()),
+            AppEnv::Text(_) => None,
+        })
+        .collect()
+}
+
+/// What of an app its previews are. Anybody who may push a branch decides what runs there: it gets none of the app's secrets,
+/// and does not migrate the database that they open.
+fn preview_spec(of: &AppSpec, branch: &str) -> AppSpec {
+    let mut spec = AppSpec { migrate: None, preview: None, replicas: of.replicas.min(1), ..of.clone() };
+    branch.clone_into(&mut spec.source.branch);
+    spec.env.retain(|_, value| matches!(value, AppEnv::Text(_)));
+    spec
 }
 
 /// A branch as a label.

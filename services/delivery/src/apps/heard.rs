@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::Apps;
 use super::app::matches;
+use super::model::AppRow;
 use crate::pushed::{Push, Pushed, Requested};
 use crate::store::app as store;
 
@@ -33,51 +34,64 @@ impl Apps {
     }
 
     async fn push_heard(&self, push: &Push) -> Result<()> {
-        let apps = store::page(&self.0.delivery.0.db, &push.project, "", 10_000).await?;
+        let since = match self.0.delivery.project_since(&push.project).await {
+            // It went with its repositories.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            since => since?,
+        };
+        let apps = store::page(&self.0.delivery.0.db, &push.project, since, "", 10_000).await?;
+        let mut later = None;
         for update in &push.updates {
             let Some(branch) = update.reference.strip_prefix("refs/heads/") else { continue };
             for app in &apps {
-                if app.destroying
-                    || app.preview.is_some()
-                    || app.spec.source.repository.as_deref() != Some(&push.repository)
-                {
-                    continue;
-                }
-                let previews = app.spec.preview.as_ref();
-                let previewed = branch != app.spec.source.branch
-                    && previews.is_some_and(|it| it.branches.iter().any(|one| matches(one, branch)));
-                match &update.new {
-                    Some(commit) if branch == app.spec.source.branch => {
-                        let body =
-                            DeploymentCreate { commit: Some(commit.clone()), ..DeploymentCreate::default() };
-                        // The key makes a push that is told again act once, also when the process died between two apps.
-                        let key = format!("{} {}", push.id, branch);
-                        let once = Once::new(
-                            &key.chars().take(255).collect::<String>(),
-                            &format!("push {}", app.key()),
-                            commit.as_bytes(),
-                        )
-                        .ok();
-                        self.deploy(&app.project, &app.name, &body, once.as_ref()).await?;
+                match self.update_heard(push, app, branch, update.new.as_deref()).await {
+                    Ok(()) => {}
+                    // Nothing that a later try would mend.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound
+                        ) =>
+                    {
+                        tracing::warn!(app = app.key(), branch, "nothing is deployed: {error}");
                     }
-                    Some(commit) if previewed => match self.preview_put(app, branch, commit).await {
-                        // Nothing that a later try would mend.
-                        Err(error)
-                            if matches!(
-                                error.kind(),
-                                ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound
-                            ) =>
-                        {
-                            tracing::warn!(app = app.key(), branch, "no preview: {error}");
-                        }
-                        other => other?,
-                    },
-                    None => self.preview_gone(app, branch).await?,
-                    Some(_) => {}
+                    // The others hear of it all the same; each of them acts once.
+                    Err(error) => later = Some(error),
                 }
             }
         }
-        Ok(())
+        later.map_or(Ok(()), Err)
+    }
+
+    /// What a push to a branch means for an app. It writes down what is wanted, and waits for nobody.
+    async fn update_heard(&self, push: &Push, app: &AppRow, branch: &str, new: Option<&str>) -> Result<()> {
+        if app.destroying
+            || app.preview.is_some()
+            || app.spec.source.repository.as_deref() != Some(&push.repository)
+        {
+            return Ok(());
+        }
+        let previews = app.spec.preview.as_ref();
+        let previewed = branch != app.spec.source.branch
+            && previews.is_some_and(|it| it.branches.iter().any(|one| matches(one, branch)));
+        match new {
+            Some(commit) if branch == app.spec.source.branch => {
+                let body =
+                    DeploymentCreate { commit: Some(commit.to_owned()), ..DeploymentCreate::default() };
+                // The key makes a push that is told again act once, also when the process died between two apps.
+                let key = format!("{} {}", push.id, branch);
+                let once = Once::new(
+                    &key.chars().take(255).collect::<String>(),
+                    &format!("push {}", app.key()),
+                    commit.as_bytes(),
+                )
+                .ok();
+                self.deploy(&app.project, &app.name, &body, once.as_ref()).await.map(drop)
+            }
+            Some(commit) if previewed => self.preview_put(app, branch, commit, &push.id).await,
+            None => self.preview_gone(app, branch).await,
+            Some(_) => Ok(()),
+        }
     }
 }
 
@@ -140,6 +154,8 @@ impl Reconciler for Housekeeping {
 impl Apps {
     async fn collected(&self) -> Result<()> {
         let parts = &self.0.delivery.0;
+        // From here until they are gone no release begins to keep one.
+        let collecting = self.0.collecting.lock().await;
         let mut keep: BTreeSet<String> = store::artifacts_kept(&parts.db).await?.into_iter().collect();
         let apps = store::all(&parts.db).await?;
         self.files_kept(&apps).await;
@@ -153,6 +169,7 @@ impl Apps {
         let (gone, freed) = tokio::task::spawn_blocking(move || store.collect(&keep, settled))
             .await
             .map_err(hafen_base::Error::internal)??;
+        drop(collecting);
         let mut tx = parts.db.write().await?;
         let before = self.now().micros() - i64::try_from(HEARD.as_micros()).unwrap_or(i64::MAX);
         store::heard_forget(&mut tx, before).await?;

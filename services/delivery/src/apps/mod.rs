@@ -21,10 +21,13 @@ mod heard;
 mod logs;
 pub mod model;
 pub mod plan;
+mod prepare;
 mod rollout;
 mod see;
 pub mod sources;
 pub(crate) mod statements;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 use std::path::PathBuf;
@@ -96,7 +99,10 @@ pub(crate) struct Parts {
     pub folder: PathBuf,
     pub wake: Wake,
     pub wake_build: Wake,
-    inboxes: Mutex<Option<(mpsc::UnboundedReceiver<String>, mpsc::UnboundedReceiver<String>)>>,
+    pub wake_prepare: Wake,
+    /// Held while artefacts that nothing keeps go, and while a release begins to keep one.
+    pub collecting: tokio::sync::Mutex<()>,
+    inboxes: Mutex<Option<[mpsc::UnboundedReceiver<String>; 3]>>,
 }
 
 impl Apps {
@@ -113,6 +119,7 @@ impl Apps {
         let store = Store::open(&folder.join("artifacts"))?;
         let (wake, inbox) = Runner::channel();
         let (wake_build, build_inbox) = Runner::channel();
+        let (wake_prepare, prepare_inbox) = Runner::channel();
         Ok(Self(Arc::new(Parts {
             delivery: config.delivery,
             hands: config.hands,
@@ -126,7 +133,9 @@ impl Apps {
             folder,
             wake,
             wake_build,
-            inboxes: Mutex::new(Some((inbox, build_inbox))),
+            wake_prepare,
+            collecting: tokio::sync::Mutex::default(),
+            inboxes: Mutex::new(Some([inbox, build_inbox, prepare_inbox])),
         })))
     }
 
@@ -134,7 +143,7 @@ impl Apps {
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         let inboxes = self.0.inboxes.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Once only: a second runner would do everything twice.
-        let Some((inbox, build_inbox)) = inboxes else { return };
+        let Some([inbox, build_inbox, prepare_inbox]) = inboxes else { return };
         let parts = &self.0.delivery.0;
         let runner = |reconciler: Arc<dyn hafen_work::Reconciler>, inbox| {
             Runner::new(reconciler, inbox, Arc::clone(&parts.clock), parts.health.clone()).run(stop.clone())
@@ -142,6 +151,7 @@ impl Apps {
         let (_wake, housekeeping_inbox) = Runner::channel();
         tokio::join!(
             runner(Arc::new(rollout::Rollouts(self.clone())), inbox),
+            runner(Arc::new(prepare::Preparations(self.clone())), prepare_inbox),
             runner(Arc::new(build::Builds(self.clone())), build_inbox),
             runner(Arc::new(heard::Housekeeping(self.clone())), housekeeping_inbox),
         );

@@ -25,9 +25,15 @@ pub struct AppRow {
     pub deployments: i64,
     pub releases: i64,
     pub builds: i64,
-    /// Counts what was told to the balancer.
+    /// Counts what the balancer has to hear: it goes up with each change of who takes requests, in the same transaction.
+    pub balance: i64,
+    /// What it has heard of that.
     pub told: i64,
     pub preview: Option<Preview>,
+    /// What becomes of this name when the app, which is being deleted, is gone.
+    pub again: Option<Box<Again>>,
+    /// When the project was founded that it is of: another project of that name is another.
+    pub project_since: i64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -47,6 +53,17 @@ pub struct Preview {
     pub branch: String,
     pub host: String,
     pub expires_at: Timestamp,
+    /// Whether the host leads here.
+    pub routed: bool,
+}
+
+/// An environment that was asked for while the one before it was being deleted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Again {
+    pub spec: AppSpec,
+    pub preview: Preview,
+    pub commit: String,
+    pub actor: Actor,
 }
 
 /// A build as it stands in the store.
@@ -175,6 +192,10 @@ pub struct DeploymentRow {
     pub kind: String,
     pub state: DeploymentState,
     pub reason: String,
+    /// What the process, the migration or the build that failed said last: for those who may read logs.
+    pub log: String,
+    /// Since when it cannot be prepared.
+    pub stuck_since: Option<Timestamp>,
     pub git_ref: Option<String>,
     pub commit: Option<String>,
     pub build: Option<i64>,
@@ -261,6 +282,8 @@ pub struct ProcessRow {
     pub since: Timestamp,
     pub good: u32,
     pub restarts: u32,
+    /// Whether the balancer has heard of this phase.
+    pub announced: bool,
     /// Why it is not well: the probe's answer.
     pub told: String,
     pub started_at: Option<Timestamp>,
@@ -288,6 +311,7 @@ impl ProcessRow {
     pub fn enter(&mut self, phase: Phase, now: Timestamp) {
         phase.as_str().clone_into(&mut self.phase);
         self.since = now;
+        self.announced = false;
     }
 
     pub fn seen(&self, in_flight: Option<u64>) -> Process {
@@ -302,6 +326,7 @@ impl ProcessRow {
             restarts: self.restarts,
             in_flight,
             accepted: true,
+            announced: self.announced,
         }
     }
 
@@ -327,6 +352,37 @@ impl ProcessRow {
 }
 
 impl AppRow {
+    /// One of which nothing is there yet.
+    pub const fn new(
+        project: String,
+        name: String,
+        spec: AppSpec,
+        project_since: i64,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            project,
+            name,
+            spec,
+            generation: 0,
+            observed: 0,
+            destroying: false,
+            reason: String::new(),
+            live: None,
+            deployments: 0,
+            releases: 0,
+            builds: 0,
+            // Higher than that of any app of this name before: the balancer takes no lower one.
+            balance: now.micros(),
+            told: now.micros(),
+            preview: None,
+            again: None,
+            project_since,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     pub fn key(&self) -> String {
         format!("{}/{}", self.project, self.name)
     }
@@ -379,6 +435,8 @@ impl AppRow {
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Requests in flight end within this.
 pub const DRAIN: Duration = Duration::from_secs(30);
+/// A deployment that cannot be prepared, because its source does not answer, fails after this.
+pub const STUCK: Duration = Duration::from_secs(15 * 60);
 /// Releases whose artefacts are kept, beside those in use.
 pub const KEPT_RELEASES: usize = 10;
 

@@ -119,6 +119,8 @@ pub struct Process {
     pub in_flight: Option<u64>,
     /// Whether the balancer sends it requests, as far as anybody can tell.
     pub accepted: bool,
+    /// Whether the balancer has heard of its phase.
+    pub announced: bool,
 }
 
 /// What is.
@@ -162,6 +164,8 @@ pub enum Action {
     Fail(Failure),
     /// There is no machine for it.
     NoMachine,
+    /// Its migration failed: it cannot run.
+    OnOldSchema,
     /// Look again after this time.
     Wait(Duration),
 }
@@ -213,18 +217,28 @@ pub fn plan(wanted: &Wanted, seen: &Seen, now: Timestamp) -> Vec<Action> {
         }
     }
     for process in here.iter().filter(|process| process.phase == Phase::Draining) {
+        // Requests go to it for as long as the balancer has not heard.
+        if !process.announced {
+            continue;
+        }
         let patience = if process.in_flight.is_some() { wanted.drain } else { BLIND_DRAIN.min(wanted.drain) };
         let drained = now.since(process.since);
         if (process.in_flight == Some(0) && drained >= LEAST_DRAIN) || drained >= patience {
             actions.push(Action::Stop(process.key));
         }
     }
+    // A set of which nothing serves yet waits for its migration, whether a deployment brings it or somebody asked for more.
+    let first = wanted.replicas > 0 && !mine.iter().any(|process| process.phase == Phase::Serving);
     match &wanted.migration {
         Migration::Failed(why) if wanted.deploying => {
             actions.push(Action::Fail(Failure::Migration(why.clone())));
             return actions;
         }
-        Migration::Due if wanted.deploying && wanted.replicas > 0 => {
+        Migration::Failed(_) if first => {
+            actions.push(Action::OnOldSchema);
+            return actions;
+        }
+        Migration::Due if first || (wanted.deploying && wanted.replicas > 0) => {
             let somewhere = seen.hosts.iter().any(|host| host.takes && host.tidy);
             actions.push(if somewhere { Action::Migrate } else { Action::NoMachine });
             actions.push(Action::Wait(wanted.interval));

@@ -46,6 +46,7 @@ fn process(set: i64, index: u32, machine: &str, port: u16, phase: Phase) -> Proc
         restarts: 0,
         in_flight: Some(0),
         accepted: true,
+        announced: true,
     }
 }
 
@@ -66,6 +67,7 @@ fn told(actions: &[Action]) -> Vec<String> {
         Action::Migrate => "migrate".into(),
         Action::Succeed => "succeed".into(),
         Action::NoMachine => "no machine".into(),
+        Action::OnOldSchema => "on old schema".into(),
         Action::Wait(_) => "wait".into(),
     };
     actions.iter().map(word).collect()
@@ -118,7 +120,10 @@ fn rolling_never_takes_away_before_it_gives() {
     assert!(decided(&w, hosts(&["a", "b"]), draining.clone(), 1).contains(&"stop d1-1".to_owned()));
     draining[1].in_flight = Some(3);
     assert!(!decided(&w, hosts(&["a", "b"]), draining.clone(), 29).contains(&"stop d1-1".to_owned()));
-    assert!(decided(&w, hosts(&["a", "b"]), draining, 30).contains(&"stop d1-1".to_owned()));
+    assert!(decided(&w, hosts(&["a", "b"]), draining.clone(), 30).contains(&"stop d1-1".to_owned()));
+    // And not before the balancer has heard of it.
+    draining[1].announced = false;
+    assert!(!decided(&w, hosts(&["a", "b"]), draining, 300).contains(&"stop d1-1".to_owned()));
 }
 
 #[test]
@@ -150,6 +155,13 @@ fn a_migration_comes_before_any_process() {
     // What serves goes on without it.
     let steady = Wanted { deploying: false, ..Wanted { migration: Migration::Due, ..wanted(1, 1) } };
     assert_eq!(decided(&steady, hosts(&["a"]), old, 0), Vec::<String>::new());
+    // A release that came in with no processes migrates before its first one.
+    assert_eq!(decided(&steady, hosts(&["a"]), vec![], 0), ["migrate", "wait"]);
+    let failed =
+        Wanted { deploying: false, ..Wanted { migration: Migration::Failed("no".into()), ..wanted(1, 1) } };
+    assert_eq!(decided(&failed, hosts(&["a"]), vec![], 0), ["on old schema"]);
+    let none = Wanted { replicas: 0, deploying: true, ..steady };
+    assert_eq!(decided(&none, hosts(&["a"]), vec![], 0), ["succeed"]);
 }
 
 #[test]
@@ -275,7 +287,7 @@ impl World {
                 Action::Stop(key) | Action::Forget(key) => self.seen.processes.retain(|one| one.key != key),
                 Action::Succeed => self.outcome = Some(true),
                 Action::Fail(_) => self.outcome = Some(false),
-                Action::NoMachine | Action::Wait(_) => {}
+                Action::NoMachine | Action::OnOldSchema | Action::Wait(_) => {}
             }
         }
     }

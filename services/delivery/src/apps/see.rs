@@ -18,6 +18,10 @@ pub(crate) struct View {
     pub rows: Vec<ProcessRow>,
     /// Machines on which something of it may lie.
     pub known: BTreeMap<String, String>,
+    /// Machines on which something of an earlier app of this name lies.
+    pub left: BTreeSet<String>,
+    /// Whether the balancer forgot somebody of whom it had heard.
+    pub is_forgotten: bool,
 }
 
 impl Apps {
@@ -32,6 +36,8 @@ impl Apps {
         let mut rows = store::processes(&parts.db, &app.project, &app.name).await?;
         let known: BTreeMap<String, String> =
             store::machines(&parts.db, &app.project, &app.name).await?.into_iter().collect();
+        let left: BTreeSet<String> =
+            store::left(&parts.db, &app.project, &app.name).await?.into_iter().collect();
         let mut taken: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
         for (other, machine, port) in store::ports(&parts.db, &app.project).await? {
             if other != app.name {
@@ -41,13 +47,17 @@ impl Apps {
         let hosts: Vec<Host> = machines
             .iter()
             .filter(|machine| machine.state == MachineState::Started)
-            .filter(|machine| is_of(machine, &app.spec.on) || known.contains_key(&machine.name))
+            .filter(|machine| {
+                let has_something = known.contains_key(&machine.name) || left.contains(&machine.name);
+                is_of(machine, &app.spec.on) || has_something
+            })
             .map(|machine| {
                 let boot = machine.boot_id.clone().unwrap_or_default();
                 Host {
                     name: machine.name.clone(),
                     taken: taken.remove(&machine.name).unwrap_or_default(),
-                    tidy: known.get(&machine.name).is_none_or(|looked| *looked == boot),
+                    tidy: known.get(&machine.name).is_none_or(|looked| *looked == boot)
+                        && !left.contains(&machine.name),
                     takes: is_of(machine, &app.spec.on) && !machine.cordoned,
                     boot,
                 }
@@ -55,13 +65,17 @@ impl Apps {
             .collect();
         self.look_at_starting(app, &hosts, &mut rows).await?;
         let waits = rows.iter().any(|row| matches!(row.phase(), Phase::Serving | Phase::Draining));
-        let balanced = if waits { self.0.balancer.look(&app.project, &app.name).await? } else { None };
+        let (balanced, is_blind) = if waits { self.balancer_seen(app).await? } else { (None, false) };
+        let is_forgotten = balanced
+            .as_ref()
+            .is_some_and(|all| rows.iter().any(|row| row.announced && !all.contains_key(&row.full_id())));
         let processes = rows
             .iter()
             .map(|row| {
                 let known: Option<Option<Balanced>> =
                     balanced.as_ref().map(|all| all.get(&row.full_id()).copied());
-                let mut seen = row.seen(None);
+                // Nobody can say what is in flight: it gets all the time that there is to drain.
+                let mut seen = row.seen(is_blind.then_some(1));
                 if let Some(known) = known {
                     // One that the balancer does not know has nothing in flight, and gets nothing.
                     seen.in_flight = Some(known.map_or(0, |one| one.in_flight));
@@ -70,7 +84,23 @@ impl Apps {
                 seen
             })
             .collect();
-        Ok(Some(View { seen: Seen { hosts, processes }, rows, known }))
+        Ok(Some(View { seen: Seen { hosts, processes }, rows, known, left, is_forgotten }))
+    }
+
+    /// What the balancer knows, and whether it cannot be asked. Machines are healed all the same; a deployment waits for it,
+    /// as it would judge by nothing.
+    async fn balancer_seen(&self, app: &AppRow) -> Result<(Option<BTreeMap<String, Balanced>>, bool)> {
+        let parts = &self.0.delivery.0;
+        let error = match self.0.balancer.look(&app.project, &app.name).await {
+            Ok(balanced) => return Ok((balanced, false)),
+            Err(error) => error,
+        };
+        let open = store::deployments_open(&parts.db, &app.project, &app.name).await?;
+        if open.iter().any(|row| row.release.is_some()) {
+            return Err(error);
+        }
+        tracing::warn!(app = app.key(), cause = %error.cause_chain(), "the balancer cannot be asked: {error}");
+        Ok((None, true))
     }
 
     /// Counts how often those that are starting were started again.

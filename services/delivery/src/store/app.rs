@@ -6,19 +6,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
-use crate::apps::model::{AppRow, BuildRow, DeploymentRow, ProcessRow, ReleaseRow};
+use super::Reads;
+use crate::apps::model::{AppRow, BuildRow, DeploymentRow, Migration as Begun, ProcessRow, ReleaseRow};
 
 pub const MIGRATION: Migration = Migration {
     name: "20261128_apps",
-    sql: "CREATE TABLE app (project TEXT NOT NULL, name TEXT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (project, name));
+    sql: "CREATE TABLE app (project TEXT NOT NULL, name TEXT NOT NULL, project_since BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (project, name));
 CREATE TABLE app_build (project TEXT NOT NULL, app TEXT NOT NULL, number BIGINT NOT NULL, is_open BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (project, app, number));
 CREATE INDEX app_build_open ON app_build (is_open);
-CREATE TABLE app_release (project TEXT NOT NULL, app TEXT NOT NULL, number BIGINT NOT NULL, artifact TEXT NOT NULL, kept BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (project, app, number));
+CREATE TABLE app_release (project TEXT NOT NULL, app TEXT NOT NULL, number BIGINT NOT NULL, artifact TEXT NOT NULL, kept BIGINT NOT NULL, migrating BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (project, app, number));
 CREATE INDEX app_release_artifact ON app_release (artifact);
 CREATE TABLE app_deployment (project TEXT NOT NULL, app TEXT NOT NULL, number BIGINT NOT NULL, is_open BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (project, app, number));
 CREATE TABLE app_process (project TEXT NOT NULL, app TEXT NOT NULL, set_number BIGINT NOT NULL, position BIGINT NOT NULL, machine TEXT NOT NULL, port BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (project, app, set_number, position));
-CREATE INDEX app_process_machine ON app_process (project, machine);
+CREATE UNIQUE INDEX app_process_port ON app_process (project, machine, port);
 CREATE TABLE app_machine (project TEXT NOT NULL, app TEXT NOT NULL, machine TEXT NOT NULL, boot TEXT NOT NULL, PRIMARY KEY (project, app, machine));
+CREATE TABLE app_left (project TEXT NOT NULL, app TEXT NOT NULL, machine TEXT NOT NULL, PRIMARY KEY (project, app, machine));
 CREATE TABLE app_heard (id TEXT PRIMARY KEY, at BIGINT NOT NULL);
 ",
 };
@@ -57,15 +59,18 @@ pub async fn find_in(tx: &mut Tx, project: &str, name: &str) -> Result<Option<Ap
     row.as_ref().map(doc).transpose()
 }
 
-/// Apps of a project by name, after this one.
-pub async fn page(db: &Db, project: &str, after: &str, limit: u32) -> Result<Vec<AppRow>> {
-    let rows = sqlx::query("SELECT doc FROM app WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3")
-        .bind(project)
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(db.reader())
-        .await
-        .map_err(store_error)?;
+/// Apps of a project that was founded then, by name, after this one.
+pub async fn page(db: &Db, project: &str, since: i64, after: &str, limit: u32) -> Result<Vec<AppRow>> {
+    let rows = sqlx::query(
+        "SELECT doc FROM app WHERE project = $1 AND project_since = $2 AND name > $3 ORDER BY name LIMIT $4",
+    )
+    .bind(project)
+    .bind(since)
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(db.reader())
+    .await
+    .map_err(store_error)?;
     rows.iter().map(doc).collect()
 }
 
@@ -80,10 +85,12 @@ pub async fn all(db: &Db) -> Result<Vec<AppRow>> {
 
 pub async fn put(tx: &mut Tx, app: &AppRow) -> Result<()> {
     sqlx::query(
-        "INSERT INTO app (project, name, doc) VALUES ($1, $2, $3) ON CONFLICT (project, name) DO UPDATE SET doc = excluded.doc",
+        "INSERT INTO app (project, name, project_since, doc) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (project, name) DO UPDATE SET project_since = excluded.project_since, doc = excluded.doc",
     )
     .bind(&app.project)
     .bind(&app.name)
+    .bind(app.project_since)
     .bind(json(app)?)
     .execute(&mut **tx)
     .await
@@ -213,6 +220,17 @@ pub async fn deployments_open(db: &Db, project: &str, app: &str) -> Result<Vec<D
     rows.iter().map(doc).collect()
 }
 
+/// Apps with a deployment that is not over: `project/app`.
+pub async fn deploying(db: &Db) -> Result<Vec<String>> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT project, app FROM app_deployment WHERE is_open = 1 ORDER BY project, app",
+    )
+    .fetch_all(db.reader())
+    .await
+    .map_err(store_error)?;
+    rows.iter().map(|row| Ok(format!("{}/{}", text(row, "project")?, text(row, "app")?))).collect()
+}
+
 pub async fn deployment_put(tx: &mut Tx, app: &AppRow, row: &DeploymentRow) -> Result<()> {
     sqlx::query(
         "INSERT INTO app_deployment (project, app, number, is_open, doc) VALUES ($1, $2, $3, $4, $5) \
@@ -256,19 +274,37 @@ pub async fn builds_open(db: &Db) -> Result<Vec<BuildRow>> {
 
 pub async fn release_put(tx: &mut Tx, app: &AppRow, row: &ReleaseRow) -> Result<()> {
     sqlx::query(
-        "INSERT INTO app_release (project, app, number, artifact, kept, doc) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (project, app, number) DO UPDATE SET kept = excluded.kept, doc = excluded.doc",
+        "INSERT INTO app_release (project, app, number, artifact, kept, migrating, doc) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (project, app, number) DO UPDATE SET kept = excluded.kept, migrating = excluded.migrating, doc = excluded.doc",
     )
     .bind(&app.project)
     .bind(&app.name)
     .bind(row.number)
     .bind(&row.artifact)
     .bind(i64::from(row.kept))
+    .bind(i64::from(matches!(row.migration, Begun::Begun(_))))
     .bind(json(row)?)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
     Ok(())
+}
+
+/// The release of an app whose migration was begun and is not known to have ended.
+pub async fn release_migrating<'c>(
+    db: impl Reads<'c>,
+    project: &str,
+    app: &str,
+) -> Result<Option<ReleaseRow>> {
+    let row = sqlx::query(
+        "SELECT doc FROM app_release WHERE project = $1 AND app = $2 AND migrating = 1 ORDER BY number LIMIT 1",
+    )
+    .bind(project)
+    .bind(app)
+    .fetch_optional(db)
+    .await
+    .map_err(store_error)?;
+    row.as_ref().map(doc).transpose()
 }
 
 /// Artefacts that a kept release or a build under way names.
@@ -306,6 +342,18 @@ pub async fn ports(db: &Db, project: &str) -> Result<Vec<(String, String, u16)>>
             Ok((text(row, "app")?, text(row, "machine")?, u16::try_from(port).map_err(Error::internal)?))
         })
         .collect()
+}
+
+/// Whose port of a machine it is: the app's name.
+pub async fn port_of(tx: &mut Tx, project: &str, machine: &str, port: u16) -> Result<Option<String>> {
+    let row = sqlx::query("SELECT app FROM app_process WHERE project = $1 AND machine = $2 AND port = $3")
+        .bind(project)
+        .bind(machine)
+        .bind(i64::from(port))
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    row.as_ref().map(|row| text(row, "app")).transpose()
 }
 
 pub async fn process_put(tx: &mut Tx, app: &AppRow, row: &ProcessRow) -> Result<()> {
@@ -379,6 +427,49 @@ pub async fn machine_delete(tx: &mut Tx, app: &AppRow, machine: &str) -> Result<
     Ok(())
 }
 
+/// A machine that could not be reached when the app went: what lies there of it goes when it can be.
+pub async fn left_put(tx: &mut Tx, project: &str, app: &str, machine: &str) -> Result<()> {
+    sqlx::query("INSERT INTO app_left (project, app, machine) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        .bind(project)
+        .bind(app)
+        .bind(machine)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+pub async fn left_delete(tx: &mut Tx, project: &str, app: &str, machine: &str) -> Result<()> {
+    sqlx::query("DELETE FROM app_left WHERE project = $1 AND app = $2 AND machine = $3")
+        .bind(project)
+        .bind(app)
+        .bind(machine)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// Machines on which something of an earlier app of this name lies.
+pub async fn left(db: &Db, project: &str, app: &str) -> Result<Vec<String>> {
+    let rows = sqlx::query("SELECT machine FROM app_left WHERE project = $1 AND app = $2 ORDER BY machine")
+        .bind(project)
+        .bind(app)
+        .fetch_all(db.reader())
+        .await
+        .map_err(store_error)?;
+    rows.iter().map(|row| text(row, "machine")).collect()
+}
+
+/// Apps that are gone and left something: project and name.
+pub async fn left_all(db: &Db) -> Result<Vec<(String, String)>> {
+    let rows = sqlx::query("SELECT DISTINCT project, app FROM app_left ORDER BY project, app")
+        .fetch_all(db.reader())
+        .await
+        .map_err(store_error)?;
+    rows.iter().map(|row| Ok((text(row, "project")?, text(row, "app")?))).collect()
+}
+
 /// Whether this push or request is heard for the first time.
 pub async fn heard(tx: &mut Tx, id: &str, at: i64) -> Result<bool> {
     let done = sqlx::query("INSERT INTO app_heard (id, at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
@@ -425,7 +516,10 @@ mod tests {
             releases: 0,
             builds: 0,
             told: 0,
+            balance: 0,
             preview: None,
+            again: None,
+            project_since: 7,
             created_at: at,
             updated_at: at,
         }
@@ -438,8 +532,9 @@ mod tests {
             release: 1,
             machine: format!("web-{index}"),
             boot: String::new(),
-            port: 8080,
+            port: u16::try_from(8080 + set).unwrap(),
             phase: "placed".into(),
+            announced: false,
             since: Timestamp::from_micros(1),
             good: 0,
             restarts: 0,
@@ -470,6 +565,8 @@ mod tests {
                     kind: "deploy".into(),
                     state,
                     reason: String::new(),
+                    log: String::new(),
+                    stuck_since: None,
                     git_ref: None,
                     commit: None,
                     build: None,
@@ -502,8 +599,18 @@ mod tests {
             assert_eq!(find(&db, "hello", "shop").await.unwrap().as_ref(), Some(&shop), "{name}");
             assert_eq!(find(&db, "elsewhere", "shop").await.unwrap(), None);
             let names: Vec<String> =
-                page(&db, "hello", "other", 10).await.unwrap().into_iter().map(|app| app.name).collect();
+                page(&db, "hello", 7, "other", 10).await.unwrap().into_iter().map(|app| app.name).collect();
             assert_eq!(names, ["shop"]);
+            assert!(
+                page(&db, "hello", 8, "", 10).await.unwrap().is_empty(),
+                "of another project of that name"
+            );
+            // A port of a machine is one process's, whatever happens.
+            let mut tx = db.write().await.unwrap();
+            let theirs = port_of(&mut tx, "hello", "web-1", 8081).await.unwrap();
+            assert_eq!(theirs.as_deref(), Some("shop"));
+            assert!(process_put(&mut tx, &other, &process(1, 1)).await.is_err(), "{name}");
+            drop(tx);
             let there: Vec<_> = processes(&db, "hello", "shop")
                 .await
                 .unwrap()

@@ -12,7 +12,7 @@ pub const MIGRATION: Migration = Migration {
 CREATE TABLE hook_delivery (hook TEXT NOT NULL, repeat_key TEXT NOT NULL, job TEXT NOT NULL, build BIGINT NOT NULL, id TEXT NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (hook, repeat_key));
 CREATE INDEX hook_delivery_id ON hook_delivery (hook, id);
 CREATE INDEX hook_delivery_at ON hook_delivery (at);
-CREATE TABLE deployment_request (id TEXT PRIMARY KEY, project TEXT NOT NULL, app TEXT NOT NULL, reference TEXT NOT NULL, commit_id TEXT NOT NULL, actor TEXT NOT NULL, at BIGINT NOT NULL);
+CREATE TABLE deployment_request (id TEXT PRIMARY KEY, project TEXT NOT NULL, project_since BIGINT NOT NULL, app TEXT NOT NULL, reference TEXT NOT NULL, commit_id TEXT NOT NULL, actor TEXT NOT NULL, at BIGINT NOT NULL);
 ",
 };
 
@@ -31,6 +31,8 @@ pub struct HookRow {
 pub struct RequestRow {
     pub id: String,
     pub project: String,
+    /// Of the hook: another project of that name is another.
+    pub project_since: i64,
     pub app: String,
     pub reference: Option<String>,
     pub commit: Option<String>,
@@ -227,10 +229,12 @@ pub async fn deliveries_forget(tx: &mut Tx, before: Timestamp) -> Result<()> {
 
 pub async fn request_insert(tx: &mut Tx, request: &RequestRow, now: Timestamp) -> Result<()> {
     sqlx::query(
-        "INSERT INTO deployment_request (id, project, app, reference, commit_id, actor, at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO deployment_request (id, project, project_since, app, reference, commit_id, actor, at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(&request.id)
     .bind(&request.project)
+    .bind(request.project_since)
     .bind(&request.app)
     .bind(request.reference.as_deref().unwrap_or_default())
     .bind(request.commit.as_deref().unwrap_or_default())
@@ -250,7 +254,7 @@ pub async fn request_list<'c>(db: impl Reads<'c>) -> Result<Vec<String>> {
 
 pub async fn request_get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<RequestRow>> {
     let row = sqlx::query(
-        "SELECT id, project, app, reference, commit_id, actor FROM deployment_request WHERE id = $1",
+        "SELECT id, project, project_since, app, reference, commit_id, actor FROM deployment_request WHERE id = $1",
     )
     .bind(id)
     .fetch_optional(db)
@@ -261,6 +265,7 @@ pub async fn request_get<'c>(db: impl Reads<'c>, id: &str) -> Result<Option<Requ
             Ok(RequestRow {
                 id: text(row, "id")?,
                 project: text(row, "project")?,
+                project_since: number(row, "project_since")?,
                 app: text(row, "app")?,
                 reference: text_if(row, "reference")?,
                 commit: text_if(row, "commit_id")?,

@@ -255,3 +255,23 @@ async fn what_is_no_git_is_told_so() {
         assert!(text.starts_with("text/plain"), "{path}: {text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pushed_in_a_project_that_is_gone_is_not_told_to_the_next() {
+    let world = World::new().await;
+    world.make("repositories", json!({ "name": "shop" })).await;
+    let one = world.clone("developer", "shop", "one").await;
+    world.commit(&one, "a.txt", "a\n").await;
+    *world.heard.deaf.lock().unwrap() = true;
+    world.good(&one, &["push", "-q", "origin", "HEAD:refs/heads/main"]).await;
+    let db = hafen_db::Db::open(&world.database.location, "delivery", store::MIGRATIONS).await.unwrap();
+    assert_eq!(store::push::repositories(db.reader()).await.unwrap().len(), 1, "it is to be told");
+    world.projects.0.lock().unwrap().insert("hello".into(), "2026-02-02T00:00:00Z");
+    *world.heard.deaf.lock().unwrap() = false;
+    world
+        .until("its turn is over", async || {
+            store::push::repositories(db.reader()).await.unwrap().is_empty().then_some(())
+        })
+        .await;
+    assert!(world.heard.pushes.lock().unwrap().is_empty());
+}

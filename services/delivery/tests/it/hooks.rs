@@ -1,5 +1,6 @@
 //! Hooks, made and called.
 
+use hafen_delivery::store;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -98,6 +99,30 @@ async fn what_nobody_took_is_told_again() {
     world
         .until("it is heard", async || (!world.heard.requests.lock().unwrap().is_empty()).then_some(()))
         .await;
+}
+
+#[tokio::test]
+async fn what_was_asked_for_in_a_project_that_is_gone_is_not_deployed_in_the_next() {
+    let world = World::new().await;
+    let hook = world.make("hooks", json!({ "name": "gitlab", "kind": "gitlab", "app": "shop" })).await;
+    *world.heard.deaf.lock().unwrap() = true;
+    let token = ("x-gitlab-token", hook["secret"].as_str().unwrap());
+    assert_eq!(call(&world, &hook, &[token], "", &push("main", "first")).await.0, 202);
+    world.projects.0.lock().unwrap().insert("hello".into(), "2026-02-02T00:00:00Z");
+    *world.heard.deaf.lock().unwrap() = false;
+    // One of the new project comes after it, and is heard.
+    let hook = world.make("hooks", json!({ "name": "gitlab", "kind": "gitlab", "app": "other" })).await;
+    let token = ("x-gitlab-token", hook["secret"].as_str().unwrap());
+    assert_eq!(call(&world, &hook, &[token], "", &push("main", "second")).await.0, 202);
+    let heard = |app: &str| world.heard.requests.lock().unwrap().iter().any(|one| one.app == app);
+    world.until("it is heard", async || heard("other").then_some(())).await;
+    let db = hafen_db::Db::open(&world.database.location, "delivery", store::MIGRATIONS).await.unwrap();
+    world
+        .until("all had their turn", async || {
+            store::hook::request_list(db.reader()).await.unwrap().is_empty().then_some(())
+        })
+        .await;
+    assert!(!heard("shop"));
 }
 
 #[tokio::test]

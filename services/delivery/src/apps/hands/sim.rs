@@ -20,6 +20,9 @@ use zeroize::Zeroizing;
 
 use super::{At, BuildJob, Built, Hands, Lines, Looked, LookedProcess, Migrated};
 
+/// A slow migration is done when it is asked for the fifth time.
+const SLOW: u32 = 5;
+
 /// All simulated machines.
 pub struct SimHands {
     folder: PathBuf,
@@ -152,10 +155,18 @@ impl Hands for SimHands {
         release: i64,
         archive: Zeroizing<Vec<u8>>,
     ) -> Result<Migrated> {
-        let fails = text(&archive, "start").contains("fail");
+        let start = text(&archive, "start");
         self.with(at, |disk| {
-            *disk.apps.entry(app.to_owned()).or_default().migrations.entry(release).or_default() += 1;
-            if fails { Migrated::Failed("the simulated migration fails".into()) } else { Migrated::Done }
+            let migrations = &mut disk.apps.entry(app.to_owned()).or_default().migrations;
+            let asked = migrations.entry(release).or_default();
+            *asked += 1;
+            if start.contains("fail") {
+                Migrated::Failed("the simulated migration fails".into())
+            } else if start.contains("slow") && *asked < SLOW {
+                Migrated::Running
+            } else {
+                Migrated::Done
+            }
         })
     }
 

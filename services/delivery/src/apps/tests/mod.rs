@@ -1,0 +1,7 @@
+//! The service over its stores, with machines, a balancer and sources in memory.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod around;
+mod previews;
+mod rollouts;
+mod world;
