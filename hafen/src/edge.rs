@@ -17,6 +17,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::descriptors;
+
 #[derive(Debug, Args)]
 pub struct EdgeArgs {
     /// Answer requests for hosts over http at this address (and lead to https); port 0 picks a free one.
@@ -119,11 +121,22 @@ impl Edge {
         let (https, https_address) = bind(args.edge_https).await?;
         let challenges = Arc::new(HttpChallenges::default());
         let log = args.edge_log.as_deref().map(FileLog::open).transpose()?;
+        let connections = descriptors::edge_connections();
+        let defaults = Limits::default();
+        let limits = Limits {
+            connections,
+            upstreams: connections * 2,
+            // Nobody has all of them where there are few.
+            client_connections: defaults
+                .client_connections
+                .min(u32::try_from(connections / 2).unwrap_or(u32::MAX)),
+            ..defaults
+        };
         let config = ProxyConfig {
             connect: Arc::new(MachineConnect(machines.clone())),
             challenges: Some(Arc::clone(&challenges) as Arc<dyn hafen_proxy::Challenges>),
             log: log.map(|log| Arc::new(log) as Arc<dyn AccessLog>),
-            limits: Limits::default(),
+            limits,
             clock: Arc::new(SystemClock),
             workers: args.edge_threads.into(),
             https_port: args.edge_https_port.or(https_address.map(|address| address.port())).unwrap_or(443),
@@ -135,6 +148,11 @@ impl Edge {
             http: http_address,
             https: https_address,
         })
+    }
+
+    /// Whether it answers requests in this process.
+    pub const fn listens(&self) -> bool {
+        self.http.is_some() || self.https.is_some()
     }
 
     /// Answers requests until `stop` turns true.

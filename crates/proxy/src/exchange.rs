@@ -75,6 +75,8 @@ enum Failed {
     Within,
     /// The client is to blame, or gone.
     Client(Broken),
+    /// There is no room for a connection to it, which is nobody's fault.
+    Full,
 }
 
 /// Endpoints tried for one request.
@@ -127,6 +129,10 @@ pub async fn forward<So: Source, Si: Sink>(
             Err((endpoint, Failed::Within)) => {
                 endpoint.failed("an answer broke off");
                 return Outcome { endpoint: Some(endpoint), ..Outcome::new(502) };
+            }
+            Err((_, Failed::Full)) => {
+                let why = "more is under way than there is room for: try again in a moment";
+                return page(proxy, sink, head, 503, why).await;
             }
             Err((endpoint, Failed::Client(why))) => {
                 let (status, words) = match why {
@@ -208,9 +214,10 @@ impl Run<'_> {
         let mut upstream = if let Some(upstream) = idle {
             upstream
         } else {
+            let Some(room) = self.proxy.room() else { return Err(blame(Failed::Full)) };
             let connect = upstream::connect(&endpoint, self.proxy.connect(), limits.connect);
             match connect.await {
-                Ok(stream) => Upstream::new(stream),
+                Ok(stream) => Upstream::new(stream, room),
                 // Nothing was sent: any request may go elsewhere.
                 Err(error) => return Err(blame(Failed::Before(Broken::Io(error), !self.taken))),
             }

@@ -100,6 +100,9 @@ async fn reach(
         let Some(begun) = backend.choose(&tried) else { break };
         match connection(proxy, peer, &begun.0).await {
             Ok(sender) => return Ok((begun, sender)),
+            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                return Err((503, "more is under way than there is room for: try again in a moment"));
+            }
             Err(error) => {
                 begun.0.failed(&error.to_string());
                 tried.push(Arc::clone(&begun.0));
@@ -122,6 +125,7 @@ async fn connection(proxy: &Proxy, peer: &Peer, endpoint: &Arc<Endpoint>) -> io:
         return Ok(ready);
     }
     let limit = proxy.limits().connect;
+    let room = proxy.room().ok_or(io::ErrorKind::QuotaExceeded)?;
     let stream = upstream::connect(endpoint, proxy.connect(), limit).await?;
     let handshake = h2::client::Builder::new()
         .initial_window_size(256 * 1024)
@@ -133,6 +137,7 @@ async fn connection(proxy: &Proxy, peer: &Peer, endpoint: &Arc<Endpoint>) -> io:
         tokio::time::timeout(limit, handshake).await.map_err(slow)?.map_err(io::Error::other)?;
     // Ends when the last that sends over it is dropped, and nothing is under way.
     tokio::spawn(async move {
+        let _room = room;
         if let Err(error) = driver.await {
             tracing::debug!("a connection to an endpoint ended: {error}");
         }

@@ -56,11 +56,7 @@ pub async fn run(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
         due = seen;
         if tidied.elapsed() > TIDY {
             tidied = now;
-            for backend in proxy.table().backends() {
-                for endpoint in backend.endpoints() {
-                    endpoint.idle_sweep(crate::exchange::IDLE);
-                }
-            }
+            proxy.idle_sweep(crate::exchange::IDLE);
             proxy.table().backends_tidy();
         }
     }
@@ -69,12 +65,22 @@ pub async fn run(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
 async fn check(proxy: Arc<Proxy>, endpoint: Arc<Endpoint>, plan: HealthPlan) {
     let outcome = match tokio::time::timeout(plan.timeout, ask(&proxy, &endpoint, &plan)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("GET {} was not answered within {} ms", plan.path, plan.timeout.as_millis())),
+        Err(_) => {
+            Some(Err(format!("GET {} was not answered within {} ms", plan.path, plan.timeout.as_millis())))
+        }
     };
-    endpoint.checked(&plan, outcome);
+    if let Some(outcome) = outcome {
+        endpoint.checked(&plan, outcome);
+    }
 }
 
-async fn ask(proxy: &Proxy, endpoint: &Endpoint, plan: &HealthPlan) -> Result<(), String> {
+/// None where it cannot be asked just now, which says nothing of it.
+async fn ask(proxy: &Proxy, endpoint: &Endpoint, plan: &HealthPlan) -> Option<Result<(), String>> {
+    let _room = proxy.room()?;
+    Some(answer(proxy, endpoint, plan).await)
+}
+
+async fn answer(proxy: &Proxy, endpoint: &Endpoint, plan: &HealthPlan) -> Result<(), String> {
     let stream = upstream::connect(endpoint, proxy.connect(), plan.timeout).await;
     let mut stream = stream.map_err(|error| format!("{} cannot be reached: {error}", endpoint.place))?;
     let request = format!(

@@ -20,6 +20,10 @@ use crate::wire::{Body, Broken, Input, Output, Stream};
 /// After a refusal what the client still sends is read for so long, and so much of it, so that it reads the refusal.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MOST: usize = 1 << 20;
+/// Most requests follow at once; who has waited for so long stands in line with all others that wait.
+const SHORTLY: Duration = Duration::from_millis(100);
+/// Empty lines before a request.
+const EMPTY_LINES: u32 = 8;
 
 /// Serves a connection to its end.
 pub async fn serve<S: Stream>(proxy: Arc<Proxy>, peer: Peer, stream: S) {
@@ -28,6 +32,7 @@ pub async fn serve<S: Stream>(proxy: Arc<Proxy>, peer: Peer, stream: S) {
         input: Input::new(read, BytesMut::new()),
         output: Output::new(write),
         spare: BytesMut::new(),
+        first_until: Some(Instant::now() + proxy.limits().head_time),
     };
     while connection.request(&proxy, &peer).await {}
 }
@@ -36,6 +41,8 @@ struct Connection<S> {
     input: Input<ReadHalf<S>>,
     output: Output<WriteHalf<S>>,
     spare: BytesMut,
+    /// Until when the first head is whole.
+    first_until: Option<Instant>,
 }
 
 enum Began {
@@ -104,10 +111,17 @@ impl<S: Stream> Connection<S> {
     /// Reads until a head is whole.
     async fn head(&mut self, proxy: &Proxy) -> Began {
         let limits = proxy.limits();
-        let (mut searched, mut began) = (0, None);
+        let (mut searched, mut empty) = (0, 0);
+        let first_until = self.first_until.take();
+        let until = first_until.unwrap_or_else(|| Instant::now() + limits.idle);
+        let mut whole_until = first_until;
         loop {
             // Empty lines before a request are read over (RFC 9112, section 2.2), a few of them.
             if searched == 0 && self.input.buffer.starts_with(b"\r\n") {
+                empty += 1;
+                if empty > EMPTY_LINES {
+                    return Began::Refused(Reject { status: 400, why: "there is no end of empty lines" });
+                }
                 self.input.buffer.advance(2);
                 continue;
             }
@@ -128,24 +142,42 @@ impl<S: Stream> Connection<S> {
             if searched > limits.head {
                 return Began::Refused(Reject { status: 431, why: "the head of the request is too large" });
             }
-            let limit = if searched == 0 {
-                if proxy.is_stopping() {
+            if searched == 0 {
+                if !self.comes(proxy, until).await {
                     return Began::Ended;
                 }
-                limits.idle
-            } else {
-                // The whole head in its time, not each byte of it.
-                let began = *began.get_or_insert_with(Instant::now);
-                limits.head_time.saturating_sub(began.elapsed())
-            };
-            match self.input.fill(limit).await {
+                continue;
+            }
+            // The whole head in its time, not each byte of it.
+            let until = *whole_until.get_or_insert_with(|| Instant::now() + limits.head_time);
+            match self.input.fill(until.saturating_duration_since(Instant::now())).await {
                 Ok(0) => return Began::Ended,
                 Ok(_) => {}
-                Err(Broken::Slow) if searched > 0 => {
+                Err(Broken::Slow) => {
                     return Began::Refused(Reject { status: 408, why: "the request came too slowly" });
                 }
                 Err(_) => return Began::Ended,
             }
+        }
+    }
+
+    /// Waits for the first byte of a request; false when none comes, or the connection is to end meanwhile.
+    async fn comes(&mut self, proxy: &Proxy, until: Instant) -> bool {
+        if proxy.is_stopping() {
+            return false;
+        }
+        let left = || until.saturating_duration_since(Instant::now());
+        match self.input.fill(left().min(SHORTLY)).await {
+            Ok(count) => return count > 0,
+            Err(Broken::Slow) => {}
+            Err(_) => return false,
+        }
+        let place = proxy.waiting.enter();
+        select! {
+            biased;
+            filled = self.input.fill(left()) => matches!(filled, Ok(1..)),
+            () = place.needed() => false,
+            () = proxy.stopped() => false,
         }
     }
 

@@ -1,0 +1,97 @@
+//! What one client, or one project, may take of what all share.
+
+use std::time::{Duration, Instant};
+
+use hafen_proxy::HealthPlan;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{Rig, Upstream, answers, checked, endpoint, limits, plan, until};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
+
+/// Reads one whole answer of `answers("good")`.
+async fn good(stream: &mut TcpStream) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"good") {
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_buf(&mut seen)).await;
+        assert!(read.expect("it answers").unwrap() > 0, "{}", String::from_utf8_lossy(&seen));
+    }
+}
+
+async fn ends(stream: &mut TcpStream, within: Duration) -> bool {
+    let mut rest = Vec::new();
+    tokio::time::timeout(within, stream.read_to_end(&mut rest)).await.is_ok()
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_given_up_soon() {
+    let upstream = Upstream::new(answers("good")).await;
+    let rig = Rig::new(&[upstream.at]).await;
+    for at in [rig.http, rig.https] {
+        let mut silent = TcpStream::connect(at).await.unwrap();
+        assert!(
+            ends(&mut silent, Duration::from_secs(5)).await,
+            "it has the time of a head, not that between two"
+        );
+    }
+    // Between two requests there is more time.
+    let mut stream = TcpStream::connect(rig.http).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    good(&mut stream).await;
+    assert!(!ends(&mut stream, rig.proxy.limits().head_time * 2).await);
+    stream.write_all(GET).await.unwrap();
+    good(&mut stream).await;
+}
+
+#[tokio::test]
+async fn empty_lines_are_no_way_to_stay() {
+    let upstream = Upstream::new(answers("good")).await;
+    let mut short = limits();
+    short.idle = Duration::from_secs(1);
+    let rig = Rig::with(short).await;
+    rig.proxy.table().hosts_set(vec![plan(&[("/", &[("web", 1)])])]);
+    rig.endpoints(&[upstream.at]);
+    let answer = rig.raw(&[&b"\r\n".repeat(9)[..], GET].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let mut stream = TcpStream::connect(rig.http).await.unwrap();
+    stream.write_all(&[&b"\r\n".repeat(8)[..], GET].concat()).await.unwrap();
+    good(&mut stream).await;
+    let began = Instant::now();
+    for _ in 0..7 {
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_millis(400), stream.read_to_end(&mut rest)).await;
+        if read.is_ok() || stream.write_all(b"\r\n").await.is_err() {
+            break;
+        }
+    }
+    let _ended = ends(&mut stream, Duration::from_secs(5)).await;
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn when_all_is_taken_who_waited_longest_makes_room() {
+    let upstream = Upstream::new(answers("good")).await;
+    let mut few = limits();
+    few.connections = 3;
+    let rig = Rig::with(few).await;
+    rig.proxy.table().hosts_set(vec![plan(&[("/", &[("web", 1)])])]);
+    rig.endpoints(&[upstream.at]);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(rig.http).await.unwrap();
+        stream.write_all(GET).await.unwrap();
+        good(&mut stream).await;
+        // One after the other, so that the first is known to be the first.
+        assert!(!ends(&mut stream, Duration::from_millis(250)).await);
+        held.push(stream);
+    }
+    let mut new = TcpStream::connect(rig.http).await.unwrap();
+    new.write_all(GET).await.unwrap();
+    good(&mut new).await;
+    assert!(ends(&mut held.remove(0), Duration::from_secs(5)).await, "the first made room");
+    for stream in &mut held {
+        stream.write_all(GET).await.unwrap();
+        good(stream).await;
+    }
+}
