@@ -103,8 +103,8 @@ fn silent_connections_take_nobody_elses_files() {
     let platform = Platform::staged(&["--edge-http", "127.0.0.1:0", "--edge-https", "127.0.0.1:0"], stage);
     let at = edge(&platform, "http");
     let held: Vec<TcpStream> = (0..800).filter_map(|_| TcpStream::connect(at).ok()).collect();
-    for _ in 0..3 {
-        assert!(platform.run(&["project", "list"]).status.success(), "{}", platform.log());
+    for project in ["one", "two", "three"] {
+        put(&platform, project, &json!({}));
     }
     assert!(platform.log().contains("The edge takes up to 62 connections"), "{}", platform.log());
     assert!(!platform.log().contains("Too many open files"), "{}", platform.log());

@@ -95,3 +95,41 @@ async fn when_all_is_taken_who_waited_longest_makes_room() {
         good(stream).await;
     }
 }
+
+#[tokio::test]
+async fn checks_that_hang_hold_up_nobody_elses() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = silent.local_addr().unwrap();
+    let rig = Rig::new(&[]).await;
+    let many: Vec<_> = (0..300).map(|number| endpoint(&format!("e{number}"), at, false)).collect();
+    let slow = HealthPlan { timeout: Duration::from_secs(60), ..checked("/") };
+    rig.proxy.table().backend("bad", "web").set(&many, Some(slow));
+    let mut open = Vec::new();
+    // As many as there will be.
+    while let Ok(accepted) = tokio::time::timeout(Duration::from_secs(1), silent.accept()).await {
+        open.push(accepted.unwrap());
+    }
+    let well = Upstream::new(answers("well")).await;
+    let backend = rig.proxy.table().backend("p", "web");
+    backend.set(&[endpoint("one", well.at, false)], Some(checked("/")));
+    until("another project's endpoint is checked", || backend.seen()[0].healthy).await;
+    assert!((1..=32).contains(&open.len()), "{} at a time", open.len());
+}
+
+#[tokio::test]
+async fn an_endpoint_is_checked_once_at_a_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rig = Rig::new(&[]).await;
+    let slow = HealthPlan { timeout: Duration::from_secs(2), ..checked("/") };
+    let one = endpoint("one", silent.local_addr().unwrap(), false);
+    rig.proxy.table().backend("p", "web").set(&[one], Some(slow));
+    let first = silent.accept().await.unwrap();
+    let began = Instant::now();
+    let second = silent.accept().await.unwrap();
+    assert!(
+        began.elapsed() > Duration::from_secs(1),
+        "the next waits for the end of the last: {:?}",
+        began.elapsed()
+    );
+    drop((first, second));
+}
