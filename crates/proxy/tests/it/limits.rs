@@ -133,3 +133,22 @@ async fn an_endpoint_is_checked_once_at_a_time() {
     );
     drop((first, second));
 }
+
+#[tokio::test]
+async fn stopping_tells_those_that_wait_at_once() {
+    let upstream = Upstream::new(answers("good")).await;
+    let rig = Rig::new(&[upstream.at]).await;
+    let mut stream = TcpStream::connect(rig.http).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    good(&mut stream).await;
+    let (sender, connection) = crate::http2::connect(&rig).await;
+    let request = http::Request::get("https://shop.localhost/").body(()).unwrap();
+    let (answer, _) = sender.clone().ready().await.unwrap().send_request(request, true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    let began = Instant::now();
+    drop(rig);
+    assert!(ends(&mut stream, Duration::from_secs(10)).await);
+    let _ended =
+        tokio::time::timeout(Duration::from_secs(10), connection).await.expect("it is told").unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
