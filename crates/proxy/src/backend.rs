@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::chance;
+use crate::grpc::Line;
 use crate::upstream::Upstream;
 
 /// Where an endpoint is.
@@ -93,7 +93,7 @@ pub struct Endpoint {
     /// By worker: a connection is driven by the thread that opened it.
     idle: Box<[Mutex<Vec<Upstream>>]>,
     /// Connections that speak HTTP/2, for gRPC.
-    pub h2: Box<[Mutex<Option<h2::client::SendRequest<Bytes>>>]>,
+    pub h2: Box<[Mutex<Option<Line>>]>,
     /// Rings when it begins to drain.
     pub drains: Notify,
 }

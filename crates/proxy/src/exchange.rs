@@ -336,10 +336,7 @@ async fn upload<So: Source, W: tokio::io::AsyncWrite + Unpin>(
     source: &mut So,
 ) -> Result<(), Uploading> {
     let limits = proxy.limits();
-    let most = match host.plan.max_body {
-        0 => limits.body,
-        most => most.min(limits.body),
-    };
+    let most = host.body_most(limits.body);
     if matches!(head.framing, Framing::Length(length) if length > most) {
         return Err(Uploading::Client(Broken::TooLarge));
     }

@@ -42,6 +42,9 @@ pub struct Limits {
     pub answer: Duration,
     /// Between two pieces of its answer, and of a WebSocket.
     pub answer_idle: Duration,
+    /// A connection for gRPC over which nothing comes while a call waits is asked after so long whether it is there, and given up
+    /// after as long again.
+    pub ping: Duration,
     /// A WebSocket goes on so long after its endpoint began to drain.
     pub drain: Duration,
     /// Connections of one client address.
@@ -67,6 +70,7 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(60),
             answer_idle: Duration::from_secs(600),
+            ping: Duration::from_secs(15),
             drain: Duration::from_secs(300),
             client_connections: 512,
             connections: 20_000,
