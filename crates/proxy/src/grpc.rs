@@ -169,7 +169,7 @@ async fn reach(
             }
             Err(Away::Refused(error)) => begun.0.failed(&error.to_string()),
             Err(Away::Other(why)) => {
-                tracing::debug!(endpoint = begun.0.id, "no connection for a call: {why}")
+                tracing::debug!(endpoint = begun.0.id, "no connection for a call: {why}");
             }
         }
         tried.push(Arc::clone(&begun.0));
