@@ -83,7 +83,7 @@ enum Failed {
 const TRIES: usize = 3;
 /// Connections that waited for longer are not used.
 pub const IDLE: Duration = Duration::from_secs(30);
-const IDLE_ONCE: Duration = Duration::from_secs(2);
+const IDLE_ONCE: Duration = Duration::from_secs(1);
 
 pub async fn forward<So: Source, Si: Sink>(
     proxy: &Proxy,
@@ -208,7 +208,8 @@ impl Run<'_> {
         let blame = |failed| (Arc::clone(&endpoint), failed);
         let limits = self.proxy.limits();
         // What waited for long may be closed by the other side just now; what must not be sent twice does not take the risk.
-        let longest = if self.head.method.is_idempotent() { IDLE } else { IDLE_ONCE };
+        let replays = self.head.method.is_idempotent() && !self.head.framing.has_body();
+        let longest = if replays { IDLE } else { IDLE_ONCE };
         let idle = if fresh { None } else { endpoint.idle_take(self.peer.worker, longest) };
         self.reused = idle.is_some();
         let mut upstream = if let Some(upstream) = idle {

@@ -1,7 +1,8 @@
 //! Clients that speak HTTP/1.1.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
@@ -34,7 +35,26 @@ pub async fn serve<S: Stream>(proxy: Arc<Proxy>, peer: Peer, stream: S) {
         spare: BytesMut::new(),
         first_until: Some(Instant::now() + proxy.limits().head_time),
     };
-    while connection.request(&proxy, &peer).await {}
+    loop {
+        match connection.request(&proxy, &peer).await {
+            After::Next => {}
+            After::Close => return connection.output.close(proxy.limits().write.min(LINGER)).await,
+            After::Linger => return connection.linger(&proxy).await,
+            After::Break => return,
+        }
+    }
+}
+
+/// What becomes of a connection after a request.
+enum After {
+    /// There may be another.
+    Next,
+    /// It is ended as is said before an end, so that nobody takes it for one that was cut off.
+    Close,
+    /// The same; but the client may still send, and would not read the answer if nobody took it.
+    Linger,
+    /// It is cut off: what was answered was not whole.
+    Break,
 }
 
 struct Connection<S> {
@@ -53,15 +73,12 @@ enum Began {
 }
 
 impl<S: Stream> Connection<S> {
-    /// One request; whether there may be another.
-    async fn request(&mut self, proxy: &Proxy, peer: &Peer) -> bool {
+    /// One request.
+    async fn request(&mut self, proxy: &Proxy, peer: &Peer) -> After {
         let size = match self.head(proxy).await {
             Began::Head(size) => size,
-            Began::Refused(reject) => {
-                self.refuse(proxy, peer, reject).await;
-                return false;
-            }
-            Began::Ended => return false,
+            Began::Refused(reject) => return self.refuse(proxy, peer, reject).await,
+            Began::Ended => return After::Close,
         };
         let id = proxy.request_id();
         let raw = self.input.buffer.get(..size).unwrap_or_default();
@@ -70,12 +87,11 @@ impl<S: Stream> Connection<S> {
         self.input.buffer.advance(size);
         let mut head = match parsed {
             Ok(head) => head,
-            Err(reject) => {
-                self.refuse(proxy, peer, reject).await;
-                return false;
-            }
+            Err(reject) => return self.refuse(proxy, peer, reject).await,
         };
+        let heard = AtomicBool::new(!head.framing.has_body());
         let mut source = Client {
+            heard: &heard,
             body: head.framing.body(),
             input: &mut self.input,
             there: 0,
@@ -88,6 +104,7 @@ impl<S: Stream> Connection<S> {
             http10: head.http10,
             keep_alive: head.keep_alive && !proxy.is_stopping(),
             unread: head.framing.has_body(),
+            heard: &heard,
             chunked: false,
             begun: false,
             clean: false,
@@ -97,15 +114,14 @@ impl<S: Stream> Connection<S> {
         self.spare = std::mem::take(&mut head.forward);
         if let Some((upstream, begun)) = outcome.switched {
             self.tunnel(proxy, upstream, begun).await;
-            return false;
+            return After::Break;
         }
-        if keep && over && outcome.whole {
-            return true;
+        match (clean, over && outcome.whole) {
+            (_, true) if keep => After::Next,
+            (true, true) if self.input.buffer.is_empty() => After::Close,
+            (true, _) => After::Linger,
+            (false, _) => After::Break,
         }
-        if clean {
-            self.linger(proxy).await;
-        }
-        false
     }
 
     /// Reads until a head is whole.
@@ -182,8 +198,9 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Answers what is no request; the connection ends, as nobody knows where the next would begin.
-    async fn refuse(&mut self, proxy: &Proxy, peer: &Peer, reject: Reject) {
+    async fn refuse(&mut self, proxy: &Proxy, peer: &Peer, reject: Reject) -> After {
         let id = proxy.request_id();
+        let heard = AtomicBool::new(true);
         let page = Page::error(reject.status, reject.why, proxy.clock()).for_request(&id);
         let mut sink = Answers {
             output: &mut self.output,
@@ -192,6 +209,7 @@ impl<S: Stream> Connection<S> {
             http10: false,
             keep_alive: false,
             unread: false,
+            heard: &heard,
             chunked: false,
             begun: false,
             clean: false,
@@ -206,9 +224,7 @@ impl<S: Stream> Connection<S> {
         };
         let said = Said { method: "", host: "", path: "", project: "" };
         proxy.log(peer, "h1", &id, &said, Instant::now(), &outcome);
-        if sent {
-            self.linger(proxy).await;
-        }
+        if sent { After::Linger } else { After::Break }
     }
 
     async fn linger(&mut self, proxy: &Proxy) {
@@ -238,8 +254,9 @@ impl<S: Stream> Connection<S> {
             }
             tokio::time::sleep(limits.drain).await;
         };
-        let out = pump(&mut self.input, &mut upstream.output, limits.answer_idle, limits.write);
-        let back = pump(&mut upstream.input, &mut self.output, limits.answer_idle, limits.write);
+        let quiet = Quiet::new(limits.answer_idle);
+        let out = pump(&mut self.input, &mut upstream.output, &quiet, limits.write);
+        let back = pump(&mut upstream.input, &mut self.output, &quiet, limits.write);
         tokio::pin!(out, back);
         let first = select! {
             ended = &mut out => ended.is_ok().then_some(true),
@@ -258,25 +275,53 @@ impl<S: Stream> Connection<S> {
 async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     input: &mut Input<R>,
     output: &mut Output<W>,
-    idle: Duration,
+    quiet: &Quiet,
     limit: Duration,
 ) -> Result<(), Broken> {
     output.flush(limit).await?;
     loop {
         if !input.buffer.is_empty() {
+            quiet.heard();
             output.straight(&input.buffer, limit).await?;
             output.flush(limit).await?;
             input.buffer.clear();
         }
-        if input.fill(idle).await? == 0 {
-            output.close(limit).await;
-            return Ok(());
+        match input.fill(quiet.left()).await {
+            Ok(0) => {
+                output.close(limit).await;
+                return Ok(());
+            }
+            // The other direction was not: who only listens is no less there.
+            Err(Broken::Slow) if !quiet.left().is_zero() => {}
+            other => drop(other?),
         }
+    }
+}
+
+/// For how long nothing came from either side.
+struct Quiet {
+    since: Mutex<Instant>,
+    most: Duration,
+}
+
+impl Quiet {
+    fn new(most: Duration) -> Self {
+        Self { since: Mutex::new(Instant::now()), most }
+    }
+
+    fn heard(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn left(&self) -> Duration {
+        self.most.saturating_sub(self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
     }
 }
 
 /// The client's body.
 struct Client<'a, R> {
+    /// Its end was read.
+    heard: &'a AtomicBool,
     body: Body,
     input: &'a mut Input<R>,
     there: usize,
@@ -285,13 +330,12 @@ struct Client<'a, R> {
 
 impl<R: AsyncRead + Unpin + Send> Source for Client<'_, R> {
     async fn fill(&mut self) -> Result<bool, Broken> {
-        match self.body.next(self.input, self.limit).await? {
-            Some(count) => {
-                self.there = count;
-                Ok(true)
-            }
-            None => Ok(false),
+        if let Some(count) = self.body.next(self.input, self.limit).await? {
+            self.there = count;
+            return Ok(true);
         }
+        self.heard.store(true, Ordering::Relaxed);
+        Ok(false)
     }
 
     fn chunk(&self) -> &[u8] {
@@ -326,9 +370,11 @@ struct Answers<'a, W> {
     keep_alive: bool,
     /// The request has a body, which nobody reads when the answer is ours.
     unread: bool,
+    /// The request was read to its end.
+    heard: &'a AtomicBool,
     chunked: bool,
     begun: bool,
-    /// An answer of ours was written whole.
+    /// An answer was written to its end.
     clean: bool,
 }
 
@@ -365,6 +411,9 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Answers<'_, W> {
     }
 
     fn head(&mut self, answer: &Answer<'_>, end: bool) -> Result<(), Broken> {
+        // Answered before all was heard: nobody knows whether the rest comes, and where a next request would begin.
+        self.keep_alive &= self.heard.load(Ordering::Relaxed);
+        self.clean |= end;
         self.status(answer.status);
         for (name, value) in answer.onward() {
             field(&mut self.output.buffer, name.as_bytes(), value);
@@ -399,7 +448,8 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Answers<'_, W> {
         Ok(())
     }
 
-    async fn data(&mut self, bytes: &[u8], _end: bool) -> Result<(), Broken> {
+    async fn data(&mut self, bytes: &[u8], end: bool) -> Result<(), Broken> {
+        self.clean |= end;
         let limit = self.proxy.limits().write;
         if !self.chunked {
             return self.output.write(bytes, limit).await;
@@ -415,6 +465,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Answers<'_, W> {
     }
 
     async fn finish(&mut self) -> Result<(), Broken> {
+        self.clean = true;
         if self.chunked {
             self.output.buffer.extend_from_slice(b"0\r\n\r\n");
         }

@@ -152,3 +152,76 @@ async fn stopping_tells_those_that_wait_at_once() {
         tokio::time::timeout(Duration::from_secs(10), connection).await.expect("it is told").unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn an_answer_before_the_body_was_read_is_heard() {
+    // Says no after the head, and closes.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !String::from_utf8_lossy(&head).contains("\r\n\r\n") {
+                stream.read_buf(&mut head).await.unwrap();
+            }
+            let _gone = stream.write_all(b"HTTP/1.1 422 No\r\nContent-Length: 2\r\n\r\nno").await;
+        }
+    });
+    let rig = Rig::new(&[at]).await;
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(rig.http).await.unwrap();
+        let head = "POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 800000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..8 {
+            let sent = stream.write_all(&vec![b'x'; 100_000]).await;
+            assert!(sent.is_ok(), "{sent:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut seen = Vec::new();
+        stream.read_to_end(&mut seen).await.unwrap();
+        let answer = String::from_utf8_lossy(&seen).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 422") && answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_is_said_over_tls() {
+    let upstream = Upstream::new(answers("good")).await;
+    let rig = Rig::new(&[upstream.at]).await;
+    let line = format!(
+        "printf 'GET / HTTP/1.1\\r\\nHost: shop.localhost\\r\\nConnection: close\\r\\n\\r\\n' | \
+         openssl s_client -connect {} -servername shop.localhost -ign_eof 2>&1",
+        rig.https
+    );
+    let output = tokio::process::Command::new("sh").args(["-c", &line]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Without it nobody could tell the end from one that was cut off.
+    assert!(said.contains("good") && !said.contains("unexpected eof"), "{said}");
+}
+
+#[tokio::test]
+async fn a_body_does_not_go_over_a_connection_that_waited() {
+    let upstream = Upstream::new(answers("good")).await;
+    let rig = Rig::new(&[upstream.at]).await;
+    let mut stream = TcpStream::connect(rig.http).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    good(&mut stream).await;
+    assert!(!ends(&mut stream, Duration::from_millis(1200)).await);
+    stream.write_all(b"PUT / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+    good(&mut stream).await;
+    assert_eq!(upstream.connections.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn fields_of_the_hop_behind_stay_there() {
+    let upstream = Upstream::new(std::sync::Arc::new(|_| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close, X-Hop\r\nX-Hop: secret\r\nX-Kept: yes\r\n\r\nok".to_vec()
+    }))
+    .await;
+    let rig = Rig::new(&[upstream.at]).await;
+    for protocol in ["--http1.1", "--http2"] {
+        let (said, _) = rig.curl("https", "/", &["-i", protocol]).await;
+        assert!(said.contains("x-kept: yes") || said.contains("X-Kept: yes"), "{said}");
+        assert!(!said.to_lowercase().contains("x-hop"), "{said}");
+    }
+}
