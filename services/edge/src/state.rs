@@ -119,13 +119,26 @@ impl Edge {
     /// Has certificates asked for anew whose issuer is another since an authority was configured, or is no more.
     async fn issuers_sync(&self) -> Result<()> {
         let parts = &self.0;
-        let other = |host: &str, issuer: &str| model::issuer(host, parts.acme.is_some()).as_str() != issuer;
-        let hosts = certificate::store::issuers(&parts.db).await?;
+        let (now, acme) = (parts.now(), parts.acme.is_some());
+        let mut kept = 0;
+        let rows = certificate::store::all(&parts.db).await?;
         let mut tx = parts.db.write().await?;
-        for (host, project, _) in hosts.iter().filter(|(host, _, issuer)| other(host, issuer)) {
-            certificate::store::ask_now(&mut tx, project, host, parts.now()).await?;
+        for row in &rows {
+            let wanted = model::issuer(&row.host, acme);
+            if certificate::plan::is_kept(row, wanted, now) {
+                kept += 1;
+            } else if wanted.as_str() != row.issuer {
+                certificate::store::ask_now(&mut tx, &row.project, &row.host, now).await?;
+            }
         }
-        tx.commit().await.map_err(store_error)
+        tx.commit().await.map_err(store_error)?;
+        if kept > 0 {
+            tracing::error!(
+                "{kept} hosts have certificates of a public authority, and none is configured: start with --acme, or they \
+                 end without others that visitors trust"
+            );
+        }
+        Ok(())
     }
 
     /// The log of what happened.

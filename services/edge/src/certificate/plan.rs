@@ -24,7 +24,19 @@ pub const LOOK_MOST: Duration = Duration::from_secs(24 * 3600);
 /// Rows are looked at again at least so often, whatever they say.
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// Whether the certificate is of a public authority, good still, and none is configured that could give another: one that nobody
+/// outside trusts in its place would take the host away from everybody. A start without the option is a slip more often than a wish.
+pub fn is_kept(row: &CertificateRow, wanted: Issuer, now: Timestamp) -> bool {
+    wanted == Issuer::Internal
+        && row.issuer == Issuer::Acme.as_str()
+        && !row.chain.is_empty()
+        && row.not_after > now
+}
+
 pub fn decide(row: &CertificateRow, wanted: Issuer, now: Timestamp) -> Step {
+    if is_kept(row, wanted, now) {
+        return Step::Wait(row.not_after.since(now).min(LONGEST));
+    }
     let other = row.issuer != wanted.as_str() && row.attempts == 0;
     if row.next_try <= now || other {
         return Step::Issue;
@@ -89,6 +101,24 @@ mod tests {
         ] {
             assert_eq!(decide(&row, wanted, now), step, "{row:?}");
         }
+    }
+
+    #[test]
+    fn a_public_certificate_is_kept_without_an_authority() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let public = |next_try| CertificateRow {
+            chain: "PEM".into(),
+            not_after: at(2000),
+            ..row("acme", "ready", next_try, 0, 0)
+        };
+        for next_try in [0, 1000, 1500] {
+            let wait = Step::Wait(Duration::from_secs(1000));
+            assert_eq!(decide(&public(next_try), Issuer::Internal, at(1000)), wait);
+        }
+        assert_eq!(decide(&public(0), Issuer::Internal, at(2000)), Step::Issue, "it is good no more");
+        assert_eq!(decide(&public(0), Issuer::Acme, at(1000)), Step::Issue);
+        let none = CertificateRow { chain: String::new(), ..public(0) };
+        assert_eq!(decide(&none, Issuer::Internal, at(1000)), Step::Issue, "there is nothing to keep");
     }
 
     #[test]

@@ -103,13 +103,13 @@ pub async fn list(db: &Db, project: &str, after: &str, limit: u32) -> Result<Vec
     rows.iter().map(row_of).collect()
 }
 
-/// Every host with its project and issuer.
-pub async fn issuers(db: &Db) -> Result<Vec<(String, String, String)>> {
-    let rows = sqlx::query("SELECT host, project, issuer FROM certificate WHERE absent = 0 AND attempts = 0")
+/// Every certificate that no try for failed since.
+pub async fn all(db: &Db) -> Result<Vec<CertificateRow>> {
+    let rows = sqlx::query("SELECT * FROM certificate WHERE absent = 0 AND attempts = 0")
         .fetch_all(db.reader())
         .await
         .map_err(store_error)?;
-    rows.iter().map(|row| Ok((text(row, "host")?, text(row, "project")?, text(row, "issuer")?))).collect()
+    rows.iter().map(row_of).collect()
 }
 
 /// What changed after this number.

@@ -226,3 +226,21 @@ async fn what_cannot_be_had_is_told_and_tried_again() {
     assert!(failed["next_try"].is_string() && failed["fingerprint"] == Value::Null, "{failed}");
     assert!(!service.events("certificate.failed").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_start_without_the_authority_takes_no_certificate_away() {
+    let pebble = Pebble::start(0).await;
+    let db = testing::sqlite();
+    let service = pebble.service(&db, pebble.config()).await;
+    service.route("shop.example.org").await;
+    let before = service.ready("shop.example.org", 60).await;
+    drop(service);
+    // Somebody forgot the option.
+    let without = Options::new(&db.location).open().await;
+    // Another certificate is come by meanwhile: whatever would have been done to the first was done.
+    without.route("other.example.org").await;
+    assert_eq!(without.ready("other.example.org", 20).await["issuer"], "internal");
+    let kept = without.certificate("shop.example.org").await;
+    assert_eq!((&kept["issuer"], &kept["fingerprint"]), (&"acme".into(), &before["fingerprint"]), "{kept}");
+    assert!(shown(&without, "shop.example.org").await.contains("Pebble"));
+}
