@@ -13,6 +13,7 @@ use crate::store::{number, text};
 pub struct CertificateRow {
     pub host: String,
     pub project: String,
+    pub project_since: i64,
     pub issuer: String,
     pub state: String,
     pub reason: String,
@@ -53,6 +54,7 @@ fn row_of(row: &Row) -> Result<CertificateRow> {
     Ok(CertificateRow {
         host: text(row, "host")?,
         project: text(row, "project")?,
+        project_since: number(row, "project_since")?,
         issuer: text(row, "issuer")?,
         state: text(row, "state")?,
         reason: text(row, "reason")?,
@@ -90,13 +92,20 @@ pub async fn get(db: &Db, host: &str) -> Result<Option<CertificateRow>> {
     row.as_ref().map(row_of).transpose()
 }
 
-pub async fn list(db: &Db, project: &str, after: &str, limit: u32) -> Result<Vec<CertificateRow>> {
+pub async fn list(
+    db: &Db,
+    (project, since): (&str, i64),
+    after: &str,
+    limit: u32,
+) -> Result<Vec<CertificateRow>> {
     let rows = sqlx::query(
-        "SELECT * FROM certificate WHERE project = $1 AND host > $2 AND absent = 0 ORDER BY host LIMIT $3",
+        "SELECT * FROM certificate WHERE project = $1 AND host > $2 AND absent = 0 AND (project_since = $4 OR project_since = 0) \
+         ORDER BY host LIMIT $3",
     )
     .bind(project)
     .bind(after)
     .bind(i64::from(limit))
+    .bind(since)
     .fetch_all(db.reader())
     .await
     .map_err(store_error)?;
@@ -126,9 +135,9 @@ pub async fn since(db: &Db, seen: i64) -> Result<Vec<CertificateRow>> {
 pub async fn wish(tx: &mut Tx, row: &CertificateRow, revision: i64) -> Result<()> {
     sqlx::query(
         "INSERT INTO certificate (host, project, issuer, state, reason, chain, sealed, fingerprint, serial, not_before, not_after, \
-         next_try, look_at, attempts, leased_by, leased_until, revision, absent) \
-         VALUES ($1, $2, $3, 'pending', '', '', '', '', '', 0, 0, $4, 0, 0, '', 0, $5, 0) \
-         ON CONFLICT (host) DO UPDATE SET project = $2, issuer = $3, state = 'pending', reason = '', chain = '', sealed = '', \
+         next_try, look_at, attempts, leased_by, leased_until, revision, absent, project_since) \
+         VALUES ($1, $2, $3, 'pending', '', '', '', '', '', 0, 0, $4, 0, 0, '', 0, $5, 0, $6) \
+         ON CONFLICT (host) DO UPDATE SET project = $2, project_since = $6, issuer = $3, state = 'pending', reason = '', chain = '', sealed = '', \
          fingerprint = '', serial = '', not_before = 0, not_after = 0, next_try = $4, look_at = 0, attempts = 0, leased_by = '', \
          leased_until = 0, revision = $5, absent = 0",
     )
@@ -137,6 +146,7 @@ pub async fn wish(tx: &mut Tx, row: &CertificateRow, revision: i64) -> Result<()
     .bind(&row.issuer)
     .bind(row.next_try.micros())
     .bind(revision)
+    .bind(row.project_since)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;

@@ -191,3 +191,47 @@ async fn broken_input_is_told_where() {
     let (status, _) = service.call("PUT", "nothing/routes/a.b", route()).await;
     assert_eq!(status, 404);
 }
+
+#[tokio::test]
+async fn a_project_of_the_same_name_inherits_nothing() {
+    for (db, service, _db) in services().await {
+        service.route("shop.example.org").await;
+        let backend = json!({ "endpoints": [{ "id": "a", "machine": "web-1", "port": 80 }] });
+        let (status, _) = service.call("PUT", "hello/backends/web", backend.clone()).await;
+        assert_eq!(status, 201, "{db}");
+        service.inventory.founded("hello", "2026-02-02T00:00:00Z");
+        for path in ["routes/shop.example.org", "backends/web", "certificates/shop.example.org"] {
+            let (status, answer) = service.call("GET", &format!("hello/{path}"), Value::Null).await;
+            assert_eq!(status, 404, "{db}: {path} {answer}");
+        }
+        for noun in ["routes", "backends", "certificates"] {
+            let (_, list) = service.call("GET", &format!("hello/{noun}"), Value::Null).await;
+            assert_eq!(list["items"], json!([]), "{db}: {noun}");
+        }
+        let (status, _) = service.call("DELETE", "hello/routes/shop.example.org", Value::Null).await;
+        assert_eq!(status, 404, "{db}");
+        // A backend of its own is a new one.
+        let (status, _) = service.call("PUT", "hello/backends/web", backend).await;
+        assert_eq!(status, 201, "{db}");
+        service.edge.tidy().await.unwrap();
+        assert!(service.proxy.table().host("shop.example.org").is_none(), "{db}: it leads nowhere any more");
+        let (status, _) = service.call("GET", "hello/backends/web", Value::Null).await;
+        assert_eq!(status, 200, "{db}: what is the new one's stays");
+        // So it goes with one that is not there at all.
+        service.inventory.ended("hello");
+        service.edge.tidy().await.unwrap();
+        assert!(service.proxy.table().backend("hello", "web").is_empty(), "{db}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_that_comes_while_others_are_looked_through_keeps_its_hosts() {
+    for (db, service, _db) in services().await {
+        service.inventory.late(&service.edge);
+        service.edge.tidy().await.unwrap();
+        let (status, answer) = service.call("GET", "late/routes/late.example.org", Value::Null).await;
+        assert_eq!(status, 200, "{db}: {answer}");
+        service.edge.tidy().await.unwrap();
+        assert!(service.proxy.table().host("late.example.org").is_some(), "{db}");
+    }
+}
