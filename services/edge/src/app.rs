@@ -6,6 +6,7 @@ use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, NewEvent, Once, OnceTx};
 use serde_json::{Value, json};
 
+use crate::certificate::plan;
 use crate::certificate::store::{self as certificates, CertificateRow};
 use crate::store::{self, BackendRow, RouteRow, revision_next};
 use crate::{Edge, model};
@@ -352,6 +353,47 @@ impl Edge {
         Ok(limit.page(rows.iter().map(CertificateRow::wire).collect(), |row: &Certificate| row.host.clone()))
     }
 
+    /// Whether a certificate may be asked for by hand now: one account at an authority serves everybody, and has limits that nobody
+    /// shall use up alone.
+    async fn check_renewal(&self, row: &CertificateRow) -> Result<()> {
+        let parts = &self.0;
+        let (now, host) = (parts.now(), &row.host);
+        let wanted = model::issuer(host, parts.acme.is_some());
+        if plan::is_kept(row, wanted, now) {
+            return Err(Error::conflict(format!(
+                "the certificate of {host} is of a public authority and good until {}, and none is configured that could give \
+                 another: start with --acme",
+                row.not_after
+            ))
+            .with_code("certificate_kept"));
+        }
+        if wanted == model::Issuer::Internal {
+            return Ok(());
+        }
+        if certificates::is_leased(&parts.db, host, now).await? {
+            return Err(Error::conflict(format!(
+                "a certificate for {host} is being asked for just now: wait for it"
+            ))
+            .with_code("certificate_busy"));
+        }
+        let too_many =
+            |why: String| Error::new(hafen_base::ErrorKind::TooMany, why).with_code("certificate_too_soon");
+        if row.attempts > 0 && row.next_try > now {
+            return Err(too_many(format!(
+                "the last try for {host} failed ({}): mend that; it is tried again at {}",
+                row.reason, row.next_try
+            )));
+        }
+        let again = row.issued_at.plus(plan::ASKED_AGAIN);
+        if !row.chain.is_empty() && again > now {
+            return Err(too_many(format!(
+                "the certificate of {host} came at {}: another can be asked for after {again}",
+                row.issued_at
+            )));
+        }
+        Ok(())
+    }
+
     /// Has a certificate asked for now.
     pub async fn certificate_renew(
         &self,
@@ -363,6 +405,11 @@ impl Edge {
             Begun::Answered(Asked(_)) => {}
             Begun::New(mut once) => {
                 let now = self.0.now();
+                let since = self.project_since(project).await?;
+                let row = certificates::get(&self.0.db, host)
+                    .await?
+                    .filter(|row| row.project == project && store::is_since(row.project_since, since));
+                self.check_renewal(&row.ok_or_else(|| no_certificate(project, host))?).await?;
                 if !certificates::ask_now(&mut once.tx, project, host, now).await? {
                     return Err(no_certificate(project, host));
                 }

@@ -72,6 +72,9 @@ pub(crate) struct Parts {
     pub events: EventLog,
     pub tables: Tables,
     pub authority: Authority,
+    pub orders: certificate::Orders,
+    /// Held while the account at the authority is read or made.
+    pub account: tokio::sync::Mutex<()>,
     /// Tells this process from others that share the database.
     pub process: String,
     pub wake: Wake,
@@ -107,6 +110,8 @@ impl Edge {
             acme: config.acme,
             logs: config.logs,
             logs_grace: config.logs_grace,
+            orders: certificate::Orders::default(),
+            account: tokio::sync::Mutex::default(),
             process: bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
             wake,
             inbox: Mutex::new(Some(inbox)),

@@ -40,6 +40,12 @@ ALTER TABLE backend ADD COLUMN project_since BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE certificate ADD COLUMN project_since BIGINT NOT NULL DEFAULT 0;
 ",
     },
+    Migration {
+        name: "20261128_edge_orders",
+        sql: "ALTER TABLE certificate ADD COLUMN issued_at BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE order_pause (directory TEXT PRIMARY KEY, until BIGINT NOT NULL);
+",
+    },
 ];
 
 pub fn text(row: &Row, column: &str) -> Result<String> {
