@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clap::Args;
 use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
-use hafen_edge::{AcmeConfig, HttpChallenges};
+use hafen_edge::{AcmeConfig, HttpChallenges, WatchedLog};
 use hafen_machines::Machines;
 use hafen_proxy::{AccessLog, AccessRecord, BoxStream, Connect, Limits, Listeners, Proxy, ProxyConfig};
 use serde::Serialize;
@@ -53,10 +53,10 @@ pub struct EdgeArgs {
     /// Prove names at the https port (TLS-ALPN-01) and not at the http one.
     #[arg(long, env = "HAFEN_ACME_TLS", requires = "acme")]
     pub acme_tls: bool,
-    /// Certificate-transparency log to watch for certificates of own hosts that nobody here asked for: URL of its tiles; may be
-    /// repeated.
-    #[arg(long = "ct-log", value_name = "URL")]
-    pub ct_logs: Vec<String>,
+    /// Certificate-transparency log to watch for certificates of own hosts that nobody here asked for: URL of its tiles, and
+    /// its public key in base 64, by which what it says is checked; may be repeated.
+    #[arg(long = "ct-log", value_name = "URL[=KEY]")]
+    pub ct_logs: Vec<WatchedLog>,
     /// Seconds after which an unknown certificate is told of.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u32).range(0..=86400))]
     pub ct_grace: u32,

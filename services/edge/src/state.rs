@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::certificate::authority::Authority;
 use crate::certificate::{self, Issuing};
-use crate::logs::Watching;
+use crate::logs::{WatchedLog, Watching};
 use crate::sync::{Syncing, Tables};
 use crate::tidy::Tidying;
 use crate::{model, store};
@@ -45,8 +45,8 @@ pub struct EdgeConfig {
     /// Seals the keys of certificates.
     pub key: MasterKey,
     pub acme: Option<AcmeConfig>,
-    /// Certificate-transparency logs to follow, as URLs of their tiles (C2SP static-ct-api).
-    pub logs: Vec<String>,
+    /// Certificate-transparency logs to follow.
+    pub logs: Vec<WatchedLog>,
     /// An unknown certificate is told of when it is still unknown after this time.
     pub logs_grace: Duration,
     /// The data plane of this process; none where it only answers the API.
@@ -67,7 +67,7 @@ pub(crate) struct Parts {
     pub health: Health,
     pub key: MasterKey,
     pub acme: Option<AcmeConfig>,
-    pub logs: Vec<String>,
+    pub logs: Vec<WatchedLog>,
     pub logs_grace: Duration,
     pub events: EventLog,
     pub tables: Tables,

@@ -46,6 +46,13 @@ ALTER TABLE certificate ADD COLUMN project_since BIGINT NOT NULL DEFAULT 0;
 CREATE TABLE order_pause (directory TEXT PRIMARY KEY, until BIGINT NOT NULL);
 ",
     },
+    Migration {
+        name: "20261128_edge_trees",
+        sql: "ALTER TABLE log ADD COLUMN size BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN root TEXT NOT NULL DEFAULT '';
+CREATE INDEX sighting_host ON sighting (host, seen_at);
+",
+    },
 ];
 
 pub fn text(row: &Row, column: &str) -> Result<String> {

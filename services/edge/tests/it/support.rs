@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hafen_base::{Clock, Error, Permitted, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{ByteStream, Client, Token, Transport};
 use hafen_db::Location;
-use hafen_edge::{AcmeConfig, Edge, EdgeConfig, HttpChallenges};
+use hafen_edge::{AcmeConfig, Edge, EdgeConfig, HttpChallenges, WatchedLog};
 use hafen_proxy::{BoxStream, Connect, Limits, Listeners, Proxy, ProxyConfig};
 use hafen_seal::MasterKey;
 use hafen_work::Health;
@@ -102,6 +102,7 @@ pub struct Service {
     pub proxy: Arc<Proxy>,
     pub https: SocketAddr,
     pub inventory: Arc<Inventory>,
+    pub health: Health,
     stop: watch::Sender<bool>,
 }
 
@@ -116,7 +117,7 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub key: MasterKey,
     pub acme: Option<AcmeConfig>,
-    pub logs: Vec<String>,
+    pub logs: Vec<WatchedLog>,
     /// Runs reconcilers and listeners.
     pub runs: bool,
 }
@@ -154,13 +155,13 @@ impl Options {
             https_port: https_at.port(),
         };
         let proxy = Proxy::new(config, &*random);
-        let inventory = Arc::<Inventory>::default();
+        let (inventory, health) = (Arc::<Inventory>::default(), Health::default());
         let edge = Edge::open(EdgeConfig {
             location: self.location,
             platform: Client::new(Arc::new(Inside(Arc::clone(&inventory))), Token::new("t")),
             clock: self.clock,
             random,
-            health: Health::default(),
+            health: health.clone(),
             key: self.key,
             acme: self.acme,
             logs: self.logs,
@@ -178,7 +179,7 @@ impl Options {
             let listeners = Listeners { http: Some(http), https: Some(https) };
             tokio::spawn(hafen_proxy::serve(Arc::clone(&proxy), listeners, stopped));
         }
-        Service { edge, proxy, https: https_at, inventory, stop }
+        Service { edge, proxy, https: https_at, inventory, health, stop }
     }
 }
 
