@@ -296,9 +296,12 @@ impl Proxy {
     pub(crate) async fn before(&self, peer: &Peer, head: &Head, host: Option<&Host>) -> Option<Page> {
         let clock = self.clock();
         if peer.tls.is_none()
-            && let Some(token) = head.path().strip_prefix("/.well-known/acme-challenge/")
+            && let Some(token) = head.path().strip_prefix(CHALLENGE)
             && let Some(challenges) = &self.config.challenges
             && is_token(token)
+            // The answer is looked up in a database, for whoever asks.
+            && host.is_some()
+            && self.clients.may(peer.address, CHALLENGE, CHALLENGES)
             && let Some(answer) = challenges.http01(&head.host, token).await
         {
             return Some(Page::text(answer, clock));
@@ -328,6 +331,10 @@ impl Proxy {
         host.plan.maintenance.then(|| Page::maintenance(clock))
     }
 }
+
+/// Where an authority looks for what proves a name; asked so often a second from one address. No host has such a name.
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+const CHALLENGES: u32 = 20;
 
 /// What a request said, as far as it is written down.
 pub(crate) struct Said<'a> {
