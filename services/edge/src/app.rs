@@ -1,6 +1,6 @@
 //! Routes, backends and certificates: rule → store → event, in one transaction; then the tables.
 
-use hafen_base::{Error, Page, PageLimit, Result, Timestamp};
+use hafen_base::{Error, Page, PageLimit, Permitted, Result, Timestamp};
 use hafen_client::wire::{Backend, BackendEndpoint, BackendPut, Certificate, Route, RoutePut};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, NewEvent, Once, OnceTx};
@@ -25,6 +25,14 @@ fn taken(host: &str, by: &str) -> Error {
         .with_code("host_taken")
 }
 
+fn held(host: &str, free: Timestamp) -> Error {
+    Error::conflict(format!(
+        "{host} was another project's until lately, and may still lead here: it is free at {free}; until then who has that project, or \
+         answers for the platform, may give it to this one"
+    ))
+    .with_code("host_held")
+}
+
 impl Edge {
     /// When the project was founded; not found where there is none.
     pub(crate) async fn project_since(&self, project: &str) -> Result<i64> {
@@ -44,12 +52,14 @@ impl Edge {
         self.0.events.append(tx, event).await.map(drop)
     }
 
-    /// Says what a host leads to; true when it is new. `check` may refuse by generation (`If-Match`).
+    /// Says what a host leads to; true when it is new. `check` may refuse by generation (`If-Match`). Who may see the project that
+    /// had the host last may give it on at once.
     pub async fn route_put(
         &self,
         project: &str,
         host: &str,
         body: RoutePut,
+        sees: &Permitted,
         check: impl Fn(i64) -> Result<()> + Send,
     ) -> Result<(Route, bool)> {
         model::check_host(host)?;
@@ -69,6 +79,12 @@ impl Edge {
         }
         if let Some(other) = store::route_covering(&mut tx, project, host).await? {
             return Err(taken(host, &other));
+        }
+        if let Some(row) = before.as_ref().filter(|row| row.absent && !row.is_of(project, since)) {
+            let free = row.ended_at.plus(model::HELD);
+            if free > self.0.now() && !sees.had(&row.project, row.ended_at) {
+                return Err(held(host, free));
+            }
         }
         let there = before.as_ref().filter(|row| !row.absent);
         check(there.map_or(0, |row| row.generation))?;

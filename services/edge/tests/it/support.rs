@@ -78,7 +78,9 @@ impl Transport for Inside {
         if let Some(edge) = late {
             self.0.founded("late", "2026-03-03T00:00:00Z");
             let body = serde_json::from_value(json!({ "paths": { "/": [{ "backend": "web" }] } })).unwrap();
-            edge.route_put("late", "late.example.org", body, |_| Ok(())).await.unwrap();
+            edge.route_put("late", "late.example.org", body, &Permitted::nothing(), |_| Ok(()))
+                .await
+                .unwrap();
         }
         Ok(Response::new(Body::from(answer.to_string())))
     }
