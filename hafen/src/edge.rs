@@ -3,19 +3,22 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use clap::Args;
 use hafen_base::{Clock, Error, Result, SystemClock, SystemRandom};
-use hafen_edge::{AcmeConfig, HttpChallenges};
+use hafen_edge::{AcmeConfig, HttpChallenges, WatchedLog};
 use hafen_machines::Machines;
 use hafen_proxy::{AccessLog, AccessRecord, BoxStream, Connect, Limits, Listeners, Proxy, ProxyConfig};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::descriptors;
 
 #[derive(Debug, Args)]
 pub struct EdgeArgs {
@@ -51,10 +54,10 @@ pub struct EdgeArgs {
     /// Prove names at the https port (TLS-ALPN-01) and not at the http one.
     #[arg(long, env = "HAFEN_ACME_TLS", requires = "acme")]
     pub acme_tls: bool,
-    /// Certificate-transparency log to watch for certificates of own hosts that nobody here asked for: URL of its tiles; may be
-    /// repeated.
-    #[arg(long = "ct-log", value_name = "URL")]
-    pub ct_logs: Vec<String>,
+    /// Certificate-transparency log to watch for certificates of own hosts that nobody here asked for: URL of its tiles, and
+    /// its public key in base 64, by which what it says is checked; may be repeated.
+    #[arg(long = "ct-log", value_name = "URL[=KEY]")]
+    pub ct_logs: Vec<WatchedLog>,
     /// Seconds after which an unknown certificate is told of.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u32).range(0..=86400))]
     pub ct_grace: u32,
@@ -119,11 +122,22 @@ impl Edge {
         let (https, https_address) = bind(args.edge_https).await?;
         let challenges = Arc::new(HttpChallenges::default());
         let log = args.edge_log.as_deref().map(FileLog::open).transpose()?;
+        let connections = descriptors::edge_connections();
+        let defaults = Limits::default();
+        let limits = Limits {
+            connections,
+            upstreams: connections * 2,
+            // Nobody has all of them where there are few.
+            client_connections: defaults
+                .client_connections
+                .min(u32::try_from(connections / 2).unwrap_or(u32::MAX)),
+            ..defaults
+        };
         let config = ProxyConfig {
             connect: Arc::new(MachineConnect(machines.clone())),
             challenges: Some(Arc::clone(&challenges) as Arc<dyn hafen_proxy::Challenges>),
             log: log.map(|log| Arc::new(log) as Arc<dyn AccessLog>),
-            limits: Limits::default(),
+            limits,
             clock: Arc::new(SystemClock),
             workers: args.edge_threads.into(),
             https_port: args.edge_https_port.or(https_address.map(|address| address.port())).unwrap_or(443),
@@ -135,6 +149,11 @@ impl Edge {
             http: http_address,
             https: https_address,
         })
+    }
+
+    /// Whether it answers requests in this process.
+    pub const fn listens(&self) -> bool {
+        self.http.is_some() || self.https.is_some()
     }
 
     /// Answers requests until `stop` turns true.
@@ -150,7 +169,31 @@ impl Edge {
 }
 
 /// A line of JSON for each request.
-struct FileLog(Mutex<File>);
+///
+/// Whoever rotates logs renames the file: that is noticed within a second, and the next line begins a new one at its place.
+struct FileLog {
+    path: PathBuf,
+    open: Mutex<LogFile>,
+}
+
+struct LogFile {
+    file: File,
+    /// Device and number of the file.
+    id: (u64, u64),
+    looked: Instant,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        let facts = file.metadata()?;
+        Ok(Self { file, id: (facts.dev(), facts.ino()), looked: Instant::now() })
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|facts| (facts.dev(), facts.ino()) == self.id)
+    }
+}
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -171,12 +214,14 @@ struct Line<'a> {
 
 impl FileLog {
     fn open(path: &Path) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(path);
-        let file = file
+        let file = LogFile::open(path)
             .map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", path.display())))?;
-        Ok(Self(Mutex::new(file)))
+        Ok(Self { path: path.to_owned(), open: Mutex::new(file) })
     }
 }
+
+/// How often it is looked whether the log is where it was.
+const LOOK: Duration = Duration::from_secs(1);
 
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
@@ -201,9 +246,56 @@ impl AccessLog for FileLog {
         };
         let Ok(mut text) = serde_json::to_vec(&line) else { return };
         text.push(b'\n');
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.looked.elapsed() >= LOOK {
+            open.looked = Instant::now();
+            if !open.is_at(&self.path) {
+                match LogFile::open(&self.path) {
+                    Ok(new) => *open = new,
+                    Err(error) => tracing::error!("{} cannot be opened anew: {error}", self.path.display()),
+                }
+            }
+        }
         // In one write, so that lines of several threads and processes stay whole.
-        if let Err(error) = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&text) {
+        if let Err(error) = open.file.write_all(&text) {
             tracing::error!("a request is not logged: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_renamed_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
+        let log = FileLog::open(&path).unwrap();
+        let write = || {
+            log.write(&AccessRecord {
+                request: "e-1",
+                client: [192, 0, 2, 0].into(),
+                method: "GET",
+                host: "shop.example.org",
+                path: "/",
+                protocol: "h1",
+                tls: true,
+                status: 200,
+                sent: 1,
+                took: Duration::ZERO,
+                project: "shop",
+                endpoint: "a",
+            });
+        };
+        write();
+        std::fs::rename(&path, &old).unwrap();
+        let began = Instant::now();
+        while !path.exists() {
+            write();
+            assert!(began.elapsed() < Duration::from_secs(10));
+        }
+        let new = std::fs::read_to_string(&path).unwrap();
+        assert!(new.starts_with('{') && new.ends_with("}\n"), "{new}");
     }
 }

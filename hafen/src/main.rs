@@ -3,6 +3,7 @@
 mod about;
 mod bastion;
 mod cli;
+mod descriptors;
 mod edge;
 mod gate;
 mod home;

@@ -158,6 +158,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             args.listen
         )));
     }
+    // Before anything is opened that could be many.
+    let files = crate::descriptors::raise();
     // Whatever is written from here on is for its owner only, unless it says otherwise.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let home = Home::find()?;
@@ -209,6 +211,10 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         if let Some(address) = address {
             println!("The edge answers at {scheme}://{address}");
         }
+    }
+    if services.data_plane.listens() {
+        let most = services.data_plane.proxy.limits().connections;
+        println!("The edge takes up to {most} connections at a time, of {files} files that may be open");
     }
     let bootstrap = tokio::spawn(bootstrap_ends(services.identity.clone(), home.clone(), lines.clone()));
     let background = tokio::spawn({

@@ -28,6 +28,8 @@ pub struct Answer<'a> {
     /// What the route adds.
     pub hsts: u32,
     pub has_date: bool,
+    /// What Connection names is of that hop only.
+    named: Vec<&'a [u8]>,
 }
 
 impl Answer<'_> {
@@ -39,6 +41,7 @@ impl Answer<'_> {
             .filter(move |field| {
                 let name = field.name;
                 (goes_on(name, switching) || name.eq_ignore_ascii_case("x-request-id") || name.contains('_'))
+                    && !self.named.iter().any(|other| other.eq_ignore_ascii_case(name.as_bytes()))
                     && !(self.hsts > 0 && name.eq_ignore_ascii_case("strict-transport-security"))
             })
             .map(|field| (field.name, field.value))
@@ -77,6 +80,7 @@ pub fn parse<T>(
     }
     let (mut length, mut encoding, mut has_date) = (None, None, false);
     let mut keep_alive = response.version == Some(1);
+    let mut named = Vec::new();
     for field in &*response.headers {
         if field.name.eq_ignore_ascii_case("content-length") {
             let digits = std::str::from_utf8(field.value).ok().filter(|text| {
@@ -92,9 +96,12 @@ pub fn parse<T>(
                 return Err(Broken::Bad("the answer has two Transfer-Encodings"));
             }
         } else if field.name.eq_ignore_ascii_case("connection") {
-            let mut tokens = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-            if tokens.any(|token| token.eq_ignore_ascii_case(b"close")) {
-                keep_alive = false;
+            for token in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                if token.eq_ignore_ascii_case(b"close") {
+                    keep_alive = false;
+                } else if !token.is_empty() {
+                    named.push(token);
+                }
             }
         } else if field.name.eq_ignore_ascii_case("date") {
             has_date = true;
@@ -124,7 +131,7 @@ pub fn parse<T>(
             (Body::Close, Length::Unknown)
         }
     };
-    let answer = Answer { status, fields: response.headers, length: onward, hsts, has_date };
+    let answer = Answer { status, fields: response.headers, length: onward, hsts, has_date, named };
     let out = with(&answer);
     Ok(Some((Parsed { size, status, body, length: onward, keep_alive }, out)))
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::chance;
+use crate::grpc::Line;
 use crate::upstream::Upstream;
 
 /// Where an endpoint is.
@@ -93,7 +93,7 @@ pub struct Endpoint {
     /// By worker: a connection is driven by the thread that opened it.
     idle: Box<[Mutex<Vec<Upstream>>]>,
     /// Connections that speak HTTP/2, for gRPC.
-    pub h2: Box<[Mutex<Option<h2::client::SendRequest<Bytes>>>]>,
+    pub h2: Box<[Mutex<Option<Line>>]>,
     /// Rings when it begins to drain.
     pub drains: Notify,
 }
@@ -298,18 +298,23 @@ impl Backend {
             .map(|plan| {
                 let same = known.iter().find(|old| old.id == plan.id && old.place == plan.place);
                 match same {
-                    Some(old) => {
-                        old.set_draining(plan.draining);
-                        Arc::clone(old)
-                    }
+                    Some(old) => Arc::clone(old),
                     None => Arc::new(Endpoint::new(plan, self.workers)),
                 }
             })
             .collect();
         let gone: Vec<_> =
             known.iter().filter(|old| !next.iter().any(|new| Arc::ptr_eq(old, new))).cloned().collect();
+        // Who answers from now on is there before anybody stops: in between there are too many, never none.
+        let drain = |draining: bool| {
+            for (endpoint, _) in next.iter().zip(plans).filter(|(_, plan)| plan.draining == draining) {
+                endpoint.set_draining(draining);
+            }
+        };
+        drain(false);
         self.health.store(Arc::new(health));
-        self.endpoints.store(Arc::new(next));
+        self.endpoints.store(Arc::new(next.clone()));
+        drain(true);
         for endpoint in &gone {
             endpoint.set_draining(true);
         }
@@ -441,6 +446,29 @@ mod tests {
         // The same id elsewhere is another endpoint.
         backend.set(&[plan("b", 3, false)], None);
         assert_eq!(backend.seen()[0].requests, 0);
+    }
+
+    #[test]
+    fn there_is_always_one_while_all_are_replaced() {
+        let backend = Arc::new(Backend::new("p", "b", 1));
+        let plans = |turn: bool| [plan("a", 1, turn), plan("b", 2, !turn)];
+        backend.set(&plans(false), None);
+        let stop = Arc::new(AtomicBool::new(false));
+        let asking = std::thread::spawn({
+            let (backend, stop) = (Arc::clone(&backend), Arc::clone(&stop));
+            move || {
+                let mut without = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    without += u32::from(backend.choose(&[]).is_none());
+                }
+                without
+            }
+        });
+        for turn in 0..100_000 {
+            backend.set(&plans(turn % 2 == 0), None);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(asking.join().unwrap(), 0);
     }
 
     #[test]

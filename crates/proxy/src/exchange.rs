@@ -75,13 +75,15 @@ enum Failed {
     Within,
     /// The client is to blame, or gone.
     Client(Broken),
+    /// There is no room for a connection to it, which is nobody's fault.
+    Full,
 }
 
 /// Endpoints tried for one request.
 const TRIES: usize = 3;
 /// Connections that waited for longer are not used.
 pub const IDLE: Duration = Duration::from_secs(30);
-const IDLE_ONCE: Duration = Duration::from_secs(2);
+const IDLE_ONCE: Duration = Duration::from_secs(1);
 
 pub async fn forward<So: Source, Si: Sink>(
     proxy: &Proxy,
@@ -127,6 +129,10 @@ pub async fn forward<So: Source, Si: Sink>(
             Err((endpoint, Failed::Within)) => {
                 endpoint.failed("an answer broke off");
                 return Outcome { endpoint: Some(endpoint), ..Outcome::new(502) };
+            }
+            Err((_, Failed::Full)) => {
+                let why = "more is under way than there is room for: try again in a moment";
+                return page(proxy, sink, head, 503, why).await;
             }
             Err((endpoint, Failed::Client(why))) => {
                 let (status, words) = match why {
@@ -202,15 +208,17 @@ impl Run<'_> {
         let blame = |failed| (Arc::clone(&endpoint), failed);
         let limits = self.proxy.limits();
         // What waited for long may be closed by the other side just now; what must not be sent twice does not take the risk.
-        let longest = if self.head.method.is_idempotent() { IDLE } else { IDLE_ONCE };
+        let replays = self.head.method.is_idempotent() && !self.head.framing.has_body();
+        let longest = if replays { IDLE } else { IDLE_ONCE };
         let idle = if fresh { None } else { endpoint.idle_take(self.peer.worker, longest) };
         self.reused = idle.is_some();
         let mut upstream = if let Some(upstream) = idle {
             upstream
         } else {
+            let Some(room) = self.proxy.room() else { return Err(blame(Failed::Full)) };
             let connect = upstream::connect(&endpoint, self.proxy.connect(), limits.connect);
             match connect.await {
-                Ok(stream) => Upstream::new(stream),
+                Ok(stream) => Upstream::new(stream, room),
                 // Nothing was sent: any request may go elsewhere.
                 Err(error) => return Err(blame(Failed::Before(Broken::Io(error), !self.taken))),
             }
@@ -329,10 +337,7 @@ async fn upload<So: Source, W: tokio::io::AsyncWrite + Unpin>(
     source: &mut So,
 ) -> Result<(), Uploading> {
     let limits = proxy.limits();
-    let most = match host.plan.max_body {
-        0 => limits.body,
-        most => most.min(limits.body),
-    };
+    let most = host.body_most(limits.body);
     if matches!(head.framing, Framing::Length(length) if length > most) {
         return Err(Uploading::Client(Broken::TooLarge));
     }

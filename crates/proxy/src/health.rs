@@ -1,6 +1,6 @@
 //! Active checks: each endpoint of a backend with checks is asked for its path, as often as its plan says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +16,16 @@ use crate::upstream;
 /// How often it is looked who is due.
 const TICK: Duration = Duration::from_millis(50);
 const TIDY: Duration = Duration::from_secs(10);
-/// Checks at a time.
-const PARALLEL: usize = 256;
+/// Checks at a time; of one project.
+const PARALLEL: usize = 512;
+const PARALLEL_OF_PROJECT: usize = 32;
 /// What is read of an answer.
 const READ: usize = 4096;
 
 /// Checks until `stop` turns true; closes connections that wait for too long on the way.
 pub async fn run(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
-    let mut due: HashMap<usize, Instant> = HashMap::new();
-    let mut checks = JoinSet::new();
+    let mut states: HashMap<Key, State> = HashMap::new();
+    let mut checks: JoinSet<Key> = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut tidied = Instant::now();
@@ -37,44 +38,112 @@ pub async fn run(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
             }
             _ = tick.tick() => {}
         }
-        while checks.try_join_next().is_some() {}
         let now = Instant::now();
-        let mut seen = HashMap::with_capacity(due.len());
-        for backend in proxy.table().backends() {
-            let Some(plan) = backend.health() else { continue };
-            for endpoint in backend.endpoints() {
-                let key = Arc::as_ptr(&endpoint).addr();
-                let at = due.get(&key).copied().unwrap_or(now);
-                if at <= now && checks.len() < PARALLEL && !endpoint.is_draining() {
-                    seen.insert(key, now + plan.interval);
-                    checks.spawn(check(Arc::clone(&proxy), endpoint, plan.clone()));
-                } else {
-                    seen.insert(key, at);
-                }
+        while let Some(ended) = checks.try_join_next() {
+            // A check that died would never be due again: with it goes what is known of all that are under way.
+            let Ok(key) = ended else {
+                checks.abort_all();
+                states.clear();
+                continue;
+            };
+            if let Some(state) = states.get_mut(&key) {
+                (state.running, state.due) = (None, now + state.interval);
             }
         }
-        due = seen;
+        for (key, endpoint, plan) in due(&proxy, &mut states, now, checks.len()) {
+            let proxy = Arc::clone(&proxy);
+            checks.spawn(async move {
+                check(proxy, endpoint, plan).await;
+                key
+            });
+        }
         if tidied.elapsed() > TIDY {
             tidied = now;
-            for backend in proxy.table().backends() {
-                for endpoint in backend.endpoints() {
-                    endpoint.idle_sweep(crate::exchange::IDLE);
-                }
-            }
+            proxy.idle_sweep(crate::exchange::IDLE);
             proxy.table().backends_tidy();
         }
     }
 }
 
+/// An endpoint, by where it lies in memory: as long as a check of it is under way it lies there.
+type Key = usize;
+
+struct State {
+    /// The next check; counted from the end of the last, so that one that hangs is not two.
+    due: Instant,
+    interval: Duration,
+    /// The project, while a check is under way.
+    running: Option<String>,
+}
+
+/// Who is checked now, whoever has waited longest for it first. A project whose endpoints hang has so many checks under way and
+/// no more, whatever it has of them.
+fn due(
+    proxy: &Proxy,
+    states: &mut HashMap<Key, State>,
+    now: Instant,
+    running: usize,
+) -> Vec<(Key, Arc<Endpoint>, HealthPlan)> {
+    let mut of_project: HashMap<String, usize> = HashMap::new();
+    let mut waiting = Vec::new();
+    let mut there = HashSet::with_capacity(states.len());
+    for backend in proxy.table().backends() {
+        let Some(plan) = backend.health() else { continue };
+        for endpoint in backend.endpoints() {
+            let key = Arc::as_ptr(&endpoint).addr();
+            there.insert(key);
+            let fresh = || State { due: now, interval: plan.interval, running: None };
+            let state = states.entry(key).or_insert_with(fresh);
+            state.interval = plan.interval;
+            // A plan of an hour that became one of a second does not wait for the hour.
+            state.due = state.due.min(now + plan.interval);
+            if state.running.is_none() && state.due <= now && !endpoint.is_draining() {
+                waiting.push((state.due, key, Arc::clone(&backend), endpoint, plan.clone()));
+            }
+        }
+    }
+    states.retain(|key, state| state.running.is_some() || there.contains(key));
+    for project in states.values().filter_map(|state| state.running.as_ref()) {
+        *of_project.entry(project.clone()).or_default() += 1;
+    }
+    waiting.sort_by_key(|(due, ..)| *due);
+    let mut chosen = Vec::new();
+    for (_, key, backend, endpoint, plan) in waiting {
+        if running + chosen.len() >= PARALLEL {
+            break;
+        }
+        let count = of_project.entry(backend.project.clone()).or_default();
+        if *count >= PARALLEL_OF_PROJECT {
+            continue;
+        }
+        *count += 1;
+        if let Some(state) = states.get_mut(&key) {
+            state.running = Some(backend.project.clone());
+        }
+        chosen.push((key, endpoint, plan));
+    }
+    chosen
+}
+
 async fn check(proxy: Arc<Proxy>, endpoint: Arc<Endpoint>, plan: HealthPlan) {
     let outcome = match tokio::time::timeout(plan.timeout, ask(&proxy, &endpoint, &plan)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("GET {} was not answered within {} ms", plan.path, plan.timeout.as_millis())),
+        Err(_) => {
+            Some(Err(format!("GET {} was not answered within {} ms", plan.path, plan.timeout.as_millis())))
+        }
     };
-    endpoint.checked(&plan, outcome);
+    if let Some(outcome) = outcome {
+        endpoint.checked(&plan, outcome);
+    }
 }
 
-async fn ask(proxy: &Proxy, endpoint: &Endpoint, plan: &HealthPlan) -> Result<(), String> {
+/// None where it cannot be asked just now, which says nothing of it.
+async fn ask(proxy: &Proxy, endpoint: &Endpoint, plan: &HealthPlan) -> Option<Result<(), String>> {
+    let _room = proxy.room()?;
+    Some(answer(proxy, endpoint, plan).await)
+}
+
+async fn answer(proxy: &Proxy, endpoint: &Endpoint, plan: &HealthPlan) -> Result<(), String> {
     let stream = upstream::connect(endpoint, proxy.connect(), plan.timeout).await;
     let mut stream = stream.map_err(|error| format!("{} cannot be reached: {error}", endpoint.place))?;
     let request = format!(

@@ -1,7 +1,8 @@
 //! Clients that speak HTTP/1.1.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
@@ -20,6 +21,10 @@ use crate::wire::{Body, Broken, Input, Output, Stream};
 /// After a refusal what the client still sends is read for so long, and so much of it, so that it reads the refusal.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MOST: usize = 1 << 20;
+/// Most requests follow at once; who has waited for so long stands in line with all others that wait.
+const SHORTLY: Duration = Duration::from_millis(100);
+/// Empty lines before a request.
+const EMPTY_LINES: u32 = 8;
 
 /// Serves a connection to its end.
 pub async fn serve<S: Stream>(proxy: Arc<Proxy>, peer: Peer, stream: S) {
@@ -28,14 +33,36 @@ pub async fn serve<S: Stream>(proxy: Arc<Proxy>, peer: Peer, stream: S) {
         input: Input::new(read, BytesMut::new()),
         output: Output::new(write),
         spare: BytesMut::new(),
+        first_until: Some(Instant::now() + proxy.limits().head_time),
     };
-    while connection.request(&proxy, &peer).await {}
+    loop {
+        match connection.request(&proxy, &peer).await {
+            After::Next => {}
+            After::Close => return connection.output.close(proxy.limits().write.min(LINGER)).await,
+            After::Linger => return connection.linger(&proxy).await,
+            After::Break => return,
+        }
+    }
+}
+
+/// What becomes of a connection after a request.
+enum After {
+    /// There may be another.
+    Next,
+    /// It is ended as is said before an end, so that nobody takes it for one that was cut off.
+    Close,
+    /// The same; but the client may still send, and would not read the answer if nobody took it.
+    Linger,
+    /// It is cut off: what was answered was not whole.
+    Break,
 }
 
 struct Connection<S> {
     input: Input<ReadHalf<S>>,
     output: Output<WriteHalf<S>>,
     spare: BytesMut,
+    /// Until when the first head is whole.
+    first_until: Option<Instant>,
 }
 
 enum Began {
@@ -46,15 +73,12 @@ enum Began {
 }
 
 impl<S: Stream> Connection<S> {
-    /// One request; whether there may be another.
-    async fn request(&mut self, proxy: &Proxy, peer: &Peer) -> bool {
+    /// One request.
+    async fn request(&mut self, proxy: &Proxy, peer: &Peer) -> After {
         let size = match self.head(proxy).await {
             Began::Head(size) => size,
-            Began::Refused(reject) => {
-                self.refuse(proxy, peer, reject).await;
-                return false;
-            }
-            Began::Ended => return false,
+            Began::Refused(reject) => return self.refuse(proxy, peer, reject).await,
+            Began::Ended => return After::Close,
         };
         let id = proxy.request_id();
         let raw = self.input.buffer.get(..size).unwrap_or_default();
@@ -63,12 +87,11 @@ impl<S: Stream> Connection<S> {
         self.input.buffer.advance(size);
         let mut head = match parsed {
             Ok(head) => head,
-            Err(reject) => {
-                self.refuse(proxy, peer, reject).await;
-                return false;
-            }
+            Err(reject) => return self.refuse(proxy, peer, reject).await,
         };
+        let heard = AtomicBool::new(!head.framing.has_body());
         let mut source = Client {
+            heard: &heard,
             body: head.framing.body(),
             input: &mut self.input,
             there: 0,
@@ -81,6 +104,7 @@ impl<S: Stream> Connection<S> {
             http10: head.http10,
             keep_alive: head.keep_alive && !proxy.is_stopping(),
             unread: head.framing.has_body(),
+            heard: &heard,
             chunked: false,
             begun: false,
             clean: false,
@@ -90,24 +114,30 @@ impl<S: Stream> Connection<S> {
         self.spare = std::mem::take(&mut head.forward);
         if let Some((upstream, begun)) = outcome.switched {
             self.tunnel(proxy, upstream, begun).await;
-            return false;
+            return After::Break;
         }
-        if keep && over && outcome.whole {
-            return true;
+        match (clean, over && outcome.whole) {
+            (_, true) if keep => After::Next,
+            (true, true) if self.input.buffer.is_empty() => After::Close,
+            (true, _) => After::Linger,
+            (false, _) => After::Break,
         }
-        if clean {
-            self.linger(proxy).await;
-        }
-        false
     }
 
     /// Reads until a head is whole.
     async fn head(&mut self, proxy: &Proxy) -> Began {
         let limits = proxy.limits();
-        let (mut searched, mut began) = (0, None);
+        let (mut searched, mut empty) = (0, 0);
+        let first_until = self.first_until.take();
+        let until = first_until.unwrap_or_else(|| Instant::now() + limits.idle);
+        let mut whole_until = first_until;
         loop {
             // Empty lines before a request are read over (RFC 9112, section 2.2), a few of them.
             if searched == 0 && self.input.buffer.starts_with(b"\r\n") {
+                empty += 1;
+                if empty > EMPTY_LINES {
+                    return Began::Refused(Reject { status: 400, why: "there is no end of empty lines" });
+                }
                 self.input.buffer.advance(2);
                 continue;
             }
@@ -128,20 +158,18 @@ impl<S: Stream> Connection<S> {
             if searched > limits.head {
                 return Began::Refused(Reject { status: 431, why: "the head of the request is too large" });
             }
-            let limit = if searched == 0 {
-                if proxy.is_stopping() {
+            if searched == 0 {
+                if !self.comes(proxy, until).await {
                     return Began::Ended;
                 }
-                limits.idle
-            } else {
-                // The whole head in its time, not each byte of it.
-                let began = *began.get_or_insert_with(Instant::now);
-                limits.head_time.saturating_sub(began.elapsed())
-            };
-            match self.input.fill(limit).await {
+                continue;
+            }
+            // The whole head in its time, not each byte of it.
+            let until = *whole_until.get_or_insert_with(|| Instant::now() + limits.head_time);
+            match self.input.fill(until.saturating_duration_since(Instant::now())).await {
                 Ok(0) => return Began::Ended,
                 Ok(_) => {}
-                Err(Broken::Slow) if searched > 0 => {
+                Err(Broken::Slow) => {
                     return Began::Refused(Reject { status: 408, why: "the request came too slowly" });
                 }
                 Err(_) => return Began::Ended,
@@ -149,9 +177,30 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Waits for the first byte of a request; false when none comes, or the connection is to end meanwhile.
+    async fn comes(&mut self, proxy: &Proxy, until: Instant) -> bool {
+        if proxy.is_stopping() {
+            return false;
+        }
+        let left = || until.saturating_duration_since(Instant::now());
+        match self.input.fill(left().min(SHORTLY)).await {
+            Ok(count) => return count > 0,
+            Err(Broken::Slow) => {}
+            Err(_) => return false,
+        }
+        let place = proxy.waiting.enter();
+        select! {
+            biased;
+            filled = self.input.fill(left()) => matches!(filled, Ok(1..)),
+            () = place.needed() => false,
+            () = proxy.stopped() => false,
+        }
+    }
+
     /// Answers what is no request; the connection ends, as nobody knows where the next would begin.
-    async fn refuse(&mut self, proxy: &Proxy, peer: &Peer, reject: Reject) {
+    async fn refuse(&mut self, proxy: &Proxy, peer: &Peer, reject: Reject) -> After {
         let id = proxy.request_id();
+        let heard = AtomicBool::new(true);
         let page = Page::error(reject.status, reject.why, proxy.clock()).for_request(&id);
         let mut sink = Answers {
             output: &mut self.output,
@@ -160,6 +209,7 @@ impl<S: Stream> Connection<S> {
             http10: false,
             keep_alive: false,
             unread: false,
+            heard: &heard,
             chunked: false,
             begun: false,
             clean: false,
@@ -174,9 +224,7 @@ impl<S: Stream> Connection<S> {
         };
         let said = Said { method: "", host: "", path: "", project: "" };
         proxy.log(peer, "h1", &id, &said, Instant::now(), &outcome);
-        if sent {
-            self.linger(proxy).await;
-        }
+        if sent { After::Linger } else { After::Break }
     }
 
     async fn linger(&mut self, proxy: &Proxy) {
@@ -206,8 +254,9 @@ impl<S: Stream> Connection<S> {
             }
             tokio::time::sleep(limits.drain).await;
         };
-        let out = pump(&mut self.input, &mut upstream.output, limits.answer_idle, limits.write);
-        let back = pump(&mut upstream.input, &mut self.output, limits.answer_idle, limits.write);
+        let quiet = Quiet::new(limits.answer_idle);
+        let out = pump(&mut self.input, &mut upstream.output, &quiet, limits.write);
+        let back = pump(&mut upstream.input, &mut self.output, &quiet, limits.write);
         tokio::pin!(out, back);
         let first = select! {
             ended = &mut out => ended.is_ok().then_some(true),
@@ -226,25 +275,53 @@ impl<S: Stream> Connection<S> {
 async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     input: &mut Input<R>,
     output: &mut Output<W>,
-    idle: Duration,
+    quiet: &Quiet,
     limit: Duration,
 ) -> Result<(), Broken> {
     output.flush(limit).await?;
     loop {
         if !input.buffer.is_empty() {
+            quiet.heard();
             output.straight(&input.buffer, limit).await?;
             output.flush(limit).await?;
             input.buffer.clear();
         }
-        if input.fill(idle).await? == 0 {
-            output.close(limit).await;
-            return Ok(());
+        match input.fill(quiet.left()).await {
+            Ok(0) => {
+                output.close(limit).await;
+                return Ok(());
+            }
+            // The other direction was not: who only listens is no less there.
+            Err(Broken::Slow) if !quiet.left().is_zero() => {}
+            other => drop(other?),
         }
+    }
+}
+
+/// For how long nothing came from either side.
+struct Quiet {
+    since: Mutex<Instant>,
+    most: Duration,
+}
+
+impl Quiet {
+    fn new(most: Duration) -> Self {
+        Self { since: Mutex::new(Instant::now()), most }
+    }
+
+    fn heard(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn left(&self) -> Duration {
+        self.most.saturating_sub(self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
     }
 }
 
 /// The client's body.
 struct Client<'a, R> {
+    /// Its end was read.
+    heard: &'a AtomicBool,
     body: Body,
     input: &'a mut Input<R>,
     there: usize,
@@ -253,13 +330,12 @@ struct Client<'a, R> {
 
 impl<R: AsyncRead + Unpin + Send> Source for Client<'_, R> {
     async fn fill(&mut self) -> Result<bool, Broken> {
-        match self.body.next(self.input, self.limit).await? {
-            Some(count) => {
-                self.there = count;
-                Ok(true)
-            }
-            None => Ok(false),
+        if let Some(count) = self.body.next(self.input, self.limit).await? {
+            self.there = count;
+            return Ok(true);
         }
+        self.heard.store(true, Ordering::Relaxed);
+        Ok(false)
     }
 
     fn chunk(&self) -> &[u8] {
@@ -294,9 +370,11 @@ struct Answers<'a, W> {
     keep_alive: bool,
     /// The request has a body, which nobody reads when the answer is ours.
     unread: bool,
+    /// The request was read to its end.
+    heard: &'a AtomicBool,
     chunked: bool,
     begun: bool,
-    /// An answer of ours was written whole.
+    /// An answer was written to its end.
     clean: bool,
 }
 
@@ -333,6 +411,9 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Answers<'_, W> {
     }
 
     fn head(&mut self, answer: &Answer<'_>, end: bool) -> Result<(), Broken> {
+        // Answered before all was heard: nobody knows whether the rest comes, and where a next request would begin.
+        self.keep_alive &= self.heard.load(Ordering::Relaxed);
+        self.clean |= end;
         self.status(answer.status);
         for (name, value) in answer.onward() {
             field(&mut self.output.buffer, name.as_bytes(), value);
@@ -367,7 +448,8 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Answers<'_, W> {
         Ok(())
     }
 
-    async fn data(&mut self, bytes: &[u8], _end: bool) -> Result<(), Broken> {
+    async fn data(&mut self, bytes: &[u8], end: bool) -> Result<(), Broken> {
+        self.clean |= end;
         let limit = self.proxy.limits().write;
         if !self.chunked {
             return self.output.write(bytes, limit).await;
@@ -383,6 +465,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Answers<'_, W> {
     }
 
     async fn finish(&mut self) -> Result<(), Broken> {
+        self.clean = true;
         if self.chunked {
             self.output.buffer.extend_from_slice(b"0\r\n\r\n");
         }

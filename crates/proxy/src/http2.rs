@@ -25,9 +25,11 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How often a silent connection is looked at.
 const LOOK: Duration = Duration::from_secs(15);
+/// A connection whose room is needed has so long to take its leave.
+const SHORTLY: Duration = Duration::from_secs(1);
 /// Streams that a client opened and gave up: more than these, and more than it let end, is no browser (CVE-2023-44487).
 const RESETS: u32 = 100;
-/// What may lie in memory for a client that has not made room for it.
+/// What is sent at once where there is room for it.
 const AHEAD: usize = 16 * 1024;
 
 /// What the streams of a connection count together.
@@ -56,10 +58,15 @@ pub async fn serve<S: Stream + 'static>(proxy: Arc<Proxy>, peer: Peer, stream: S
     let peer = Arc::new(peer);
     let counts = Arc::new(Counts::default());
     let mut ping = connection.ping_pong();
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = tokio::time::interval(LOOK.min(limits.idle));
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     look.reset();
-    let (mut last, mut asked, mut leaving) = (Instant::now(), false, false);
+    let (mut last, mut asked, mut patience) = (Instant::now(), false, limits.head_time);
+    // As long as nothing is under way others may need the room.
+    let mut place = Some(proxy.waiting.enter());
+    let mut leaving: Option<Leaving> = None;
+    let stopped = proxy.stopped();
+    tokio::pin!(stopped);
     loop {
         let pong = async {
             match &mut ping {
@@ -67,11 +74,18 @@ pub async fn serve<S: Stream + 'static>(proxy: Arc<Proxy>, peer: Peer, stream: S
                 _ => pending().await,
             }
         };
+        let needed = async {
+            match &place {
+                Some(place) => place.needed().await,
+                None => pending().await,
+            }
+        };
+        let until = leaving.as_ref().map_or_else(Instant::now, |leaving| leaving.until);
         select! {
             biased;
             next = connection.accept() => match next {
                 Some(Ok((request, respond))) => {
-                    last = Instant::now();
+                    (last, patience, place) = (Instant::now(), limits.idle, None);
                     let given_up = counts.given_up.load(Ordering::Relaxed);
                     let too_many = counts.active.load(Ordering::Relaxed) >= limits.streams.saturating_mul(2)
                         || (given_up > RESETS && given_up > counts.ended.load(Ordering::Relaxed));
@@ -91,6 +105,23 @@ pub async fn serve<S: Stream + 'static>(proxy: Arc<Proxy>, peer: Peer, stream: S
                     return;
                 }
             }
+            () = needed => {
+                place = None;
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+                leaving = Some(Leaving { until: Instant::now() + SHORTLY, quiet: true });
+            }
+            () = &mut stopped, if leaving.is_none() => {
+                connection.graceful_shutdown();
+                leaving = Some(Leaving { until: Instant::now() + limits.write, quiet: false });
+            }
+            () = tokio::time::sleep_until(until.into()), if leaving.is_some() => {
+                // What was answered lies here for a client that makes no room for it, and would for ever.
+                let quiet = counts.active.load(Ordering::Relaxed) == 0;
+                if quiet && leaving.is_some_and(|leaving| leaving.quiet) {
+                    return;
+                }
+                leaving = Some(Leaving { until: Instant::now() + limits.write, quiet });
+            }
             _ = look.tick() => {
                 // A client that does not even answer a ping is gone.
                 if asked {
@@ -99,15 +130,26 @@ pub async fn serve<S: Stream + 'static>(proxy: Arc<Proxy>, peer: Peer, stream: S
                 let active = counts.active.load(Ordering::Relaxed);
                 if active > 0 {
                     last = Instant::now();
-                }
-                if !leaving && (proxy.is_stopping() || last.elapsed() > limits.idle) {
-                    leaving = true;
-                    connection.graceful_shutdown();
+                } else if leaving.is_none() {
+                    place.get_or_insert_with(|| proxy.waiting.enter());
+                    if last.elapsed() > patience {
+                        connection.graceful_shutdown();
+                        leaving = Some(Leaving { until: Instant::now() + limits.write, quiet: true });
+                    }
                 }
                 asked = ping.as_mut().is_some_and(|ping| ping.send_ping(h2::Ping::opaque()).is_ok());
             }
         }
     }
+}
+
+/// A connection that was told to end.
+#[derive(Clone, Copy)]
+struct Leaving {
+    /// When it is looked at next.
+    until: Instant,
+    /// Nothing was under way when it was looked at last: it ends if there still is not.
+    quiet: bool,
 }
 
 /// One request.
@@ -121,7 +163,8 @@ async fn one(
     let id = proxy.request_id();
     let (parts, body) = request.into_parts();
     let mut sink = Answers { proxy: &proxy, id: &id, state: State::Waits(respond), timer: Timer::default() };
-    let gave_up = match read(&parts, body.is_end_stream(), &peer, &id) {
+    let most = proxy.limits().fields;
+    let gave_up = match read(&parts, body.is_end_stream(), most, &peer, &id) {
         Ok(head) if is_grpc(&parts) => {
             let State::Waits(respond) = sink.state else { return };
             grpc::serve(&proxy, &peer, &id, &head, parts, body, respond).await == 499
@@ -178,7 +221,18 @@ const fn bad(why: &'static str) -> Reject {
 
 /// The head as it goes on. What HTTP/2 forbids on its own (fields of a connection, upper case, pseudo fields twice) never comes
 /// this far.
-fn read(parts: &http::request::Parts, ended: bool, peer: &Peer, id: &str) -> Result<Head, Reject> {
+fn read(
+    parts: &http::request::Parts,
+    ended: bool,
+    most: usize,
+    peer: &Peer,
+    id: &str,
+) -> Result<Head, Reject> {
+    // A cookie may come in many pieces, and is one field.
+    let crumbs = parts.headers.get_all(header::COOKIE).iter().count();
+    if parts.headers.len() - crumbs + crumbs.min(1) > most {
+        return Err(Reject { status: 431, why: "the request has too many header fields" });
+    }
     let named = parts.uri.authority().map(http::uri::Authority::as_str);
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts
@@ -370,9 +424,13 @@ impl Sink for Answers<'_> {
     async fn data(&mut self, bytes: &[u8], end: bool) -> Result<(), Broken> {
         let State::Sends(stream) = &mut self.state else { return Err(Broken::Closed) };
         if end && bytes.len() <= AHEAD {
-            stream.send_data(Bytes::copy_from_slice(bytes), true).map_err(|_| Broken::Closed)?;
-            self.state = State::Over;
-            return Ok(());
+            stream.reserve_capacity(bytes.len());
+            // Where the client has made no room it is waited for below, with a limit.
+            if stream.capacity() >= bytes.len() {
+                stream.send_data(Bytes::copy_from_slice(bytes), true).map_err(|_| Broken::Closed)?;
+                self.state = State::Over;
+                return Ok(());
+            }
         }
         let mut rest = Bytes::copy_from_slice(bytes);
         while !rest.is_empty() {

@@ -38,6 +38,7 @@ mod table;
 mod target;
 mod timer;
 mod upstream;
+mod waiting;
 mod wire;
 
 pub use backend::{Backend, EndpointPlan, EndpointSeen, HealthPlan, Place};

@@ -1,12 +1,13 @@
 //! The data plane's parts, put together once, and what happens to every request whichever way it came.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hafen_base::{Clock, Random};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::certificates::Certificates;
 use crate::clients::{Clients, masked};
@@ -15,6 +16,7 @@ use crate::head::{Head, MAX_FIELDS, Peer};
 use crate::pages::Page;
 use crate::table::{Host, Table};
 use crate::upstream::Connect;
+use crate::waiting::Waiting;
 
 /// How much, and how long, is waited for.
 #[derive(Debug, Clone)]
@@ -25,7 +27,8 @@ pub struct Limits {
     pub fields: usize,
     /// Bytes of a request's body; answered 413.
     pub body: u64,
-    /// The TLS handshake, and each head from its first byte to its last.
+    /// The TLS handshake, each head from its first byte to its last, and the first head of a connection from the moment that it
+    /// was accepted.
     pub head_time: Duration,
     /// Between two requests of a connection.
     pub idle: Duration,
@@ -39,12 +42,17 @@ pub struct Limits {
     pub answer: Duration,
     /// Between two pieces of its answer, and of a WebSocket.
     pub answer_idle: Duration,
+    /// A connection for gRPC over which nothing comes while a call waits is asked after so long whether it is there, and given up
+    /// after as long again.
+    pub ping: Duration,
     /// A WebSocket goes on so long after its endpoint began to drain.
     pub drain: Duration,
     /// Connections of one client address.
     pub client_connections: u32,
-    /// Connections altogether.
+    /// Connections of clients altogether.
     pub connections: usize,
+    /// Connections to endpoints altogether, those that wait among them.
+    pub upstreams: usize,
     /// Streams of one HTTP/2 connection at a time.
     pub streams: u32,
 }
@@ -62,9 +70,11 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(60),
             answer_idle: Duration::from_secs(600),
+            ping: Duration::from_secs(15),
             drain: Duration::from_secs(300),
             client_connections: 512,
             connections: 20_000,
+            upstreams: 40_000,
             streams: 128,
         }
     }
@@ -121,10 +131,20 @@ pub struct Proxy {
     table: Table,
     certificates: Arc<Certificates>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) waiting: Waiting,
     life: String,
     requests: AtomicU64,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
+    upstreams: Arc<Semaphore>,
+    /// When room was last made among connections to endpoints.
+    swept: Mutex<Option<Instant>>,
 }
+
+/// Room for a connection to an endpoint; given back when dropped.
+pub(crate) type Room = OwnedSemaphorePermit;
+
+/// Connections to endpoints that waited for longer make room when there is none.
+const SPARE: Duration = Duration::from_millis(250);
 
 impl Proxy {
     pub fn new(mut config: ProxyConfig, random: &dyn Random) -> Arc<Self> {
@@ -138,9 +158,12 @@ impl Proxy {
             table: Table::new(config.workers),
             certificates: Arc::default(),
             clients: Arc::default(),
+            waiting: Waiting::default(),
             life: bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
             requests: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
+            upstreams: Arc::new(Semaphore::new(config.limits.upstreams.min(Semaphore::MAX_PERMITS))),
+            swept: Mutex::default(),
             config,
         })
     }
@@ -171,11 +194,41 @@ impl Proxy {
 
     /// Connections end after the request they are at.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stopping.send_replace(true);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        *self.stopping.borrow()
+    }
+
+    /// Ends when connections are to end.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender is this value's own: there is no other end to it.
+        let _told = stopping.wait_for(|stopping| *stopping).await.is_ok();
+    }
+
+    /// Room for one more connection to an endpoint, if there is any.
+    pub(crate) fn room(&self) -> Option<Room> {
+        let take = || Arc::clone(&self.upstreams).try_acquire_owned().ok();
+        take().or_else(|| {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looking through all of them for each request that finds none would be the greater load.
+            if swept.is_none_or(|swept| swept.elapsed() > SPARE) {
+                *swept = Some(Instant::now());
+                self.idle_sweep(SPARE);
+            }
+            take()
+        })
+    }
+
+    /// Closes connections to endpoints that waited for longer.
+    pub(crate) fn idle_sweep(&self, longest: Duration) {
+        for backend in self.table.backends() {
+            for endpoint in backend.endpoints() {
+                endpoint.idle_sweep(longest);
+            }
+        }
     }
 
     /// Names a request in logs and on pages: unique for good.
@@ -243,9 +296,12 @@ impl Proxy {
     pub(crate) async fn before(&self, peer: &Peer, head: &Head, host: Option<&Host>) -> Option<Page> {
         let clock = self.clock();
         if peer.tls.is_none()
-            && let Some(token) = head.path().strip_prefix("/.well-known/acme-challenge/")
+            && let Some(token) = head.path().strip_prefix(CHALLENGE)
             && let Some(challenges) = &self.config.challenges
             && is_token(token)
+            // The answer is looked up in a database, for whoever asks.
+            && host.is_some()
+            && self.clients.may(peer.address, CHALLENGE, CHALLENGES)
             && let Some(answer) = challenges.http01(&head.host, token).await
         {
             return Some(Page::text(answer, clock));
@@ -275,6 +331,10 @@ impl Proxy {
         host.plan.maintenance.then(|| Page::maintenance(clock))
     }
 }
+
+/// Where an authority looks for what proves a name; asked so often a second from one address. No host has such a name.
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+const CHALLENGES: u32 = 20;
 
 /// What a request said, as far as it is written down.
 pub(crate) struct Said<'a> {

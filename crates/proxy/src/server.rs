@@ -118,7 +118,8 @@ async fn accept(proxy: &Proxy, listener: Option<TcpListener>, tls: bool, workers
             }
         };
         let counts = workers.iter().map(|worker| worker.count.load(Ordering::Relaxed));
-        if counts.sum::<usize>() >= limits.connections {
+        // Who waits for nothing in particular makes room for who comes; where all are busy, who comes does not get in.
+        if counts.sum::<usize>() >= limits.connections && !proxy.waiting.oldest_end() {
             continue;
         }
         let address = address.ip().to_canonical();

@@ -40,6 +40,14 @@ struct Choice {
 }
 
 impl Host {
+    /// Largest body of a request, where the edge takes so much.
+    pub fn body_most(&self, edge: u64) -> u64 {
+        match self.plan.max_body {
+            0 => edge,
+            most => most.min(edge),
+        }
+    }
+
     /// The backend for a request: of the longest prefix that ends at the border of a segment, by weight.
     pub fn backend(&self, path: &str) -> Option<&Arc<Backend>> {
         let path = target::meaning(path);

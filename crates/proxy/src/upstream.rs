@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead as _, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 
 use crate::backend::{Endpoint, Place};
+use crate::proxy::Room;
 use crate::wire::{BoxStream, Input, Output};
 
 /// Reaches what is not of this host.
@@ -30,12 +31,18 @@ pub struct Upstream {
     pub output: Output<WriteHalf<BoxStream>>,
     /// When it last answered.
     pub since: Instant,
+    _room: Room,
 }
 
 impl Upstream {
-    pub fn new(stream: BoxStream) -> Self {
+    pub fn new(stream: BoxStream, room: Room) -> Self {
         let (read, write) = tokio::io::split(stream);
-        Self { input: Input::new(read, BytesMut::new()), output: Output::new(write), since: Instant::now() }
+        Self {
+            input: Input::new(read, BytesMut::new()),
+            output: Output::new(write),
+            since: Instant::now(),
+            _room: room,
+        }
     }
 
     /// Whether it ended, or said something that nobody asked for.

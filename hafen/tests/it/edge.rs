@@ -1,7 +1,7 @@
 //! The edge as its users have it: a host set by the command line, fetched by curl over https, after a death as well.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -94,6 +94,26 @@ fn platform(at: SocketAddr) -> (Platform, std::path::PathBuf) {
     let root = platform.home.path().join("root.pem");
     std::fs::write(&root, platform.good(&["certificate", "authority"])).unwrap();
     (platform, root)
+}
+
+/// Under a limit of open files that a shell sets, as many silent connections as it allows keep nobody from the API.
+#[test]
+fn silent_connections_take_nobody_elses_files() {
+    let stage = ["prlimit", "--nofile=700:700", "--"].map(ToOwned::to_owned).to_vec();
+    let platform = Platform::staged(&["--edge-http", "127.0.0.1:0", "--edge-https", "127.0.0.1:0"], stage);
+    let at = edge(&platform, "http");
+    let held: Vec<TcpStream> = (0..800).filter_map(|_| TcpStream::connect(at).ok()).collect();
+    for project in ["one", "two", "three"] {
+        put(&platform, project, &json!({}));
+    }
+    assert!(platform.log().contains("The edge takes up to 62 connections"), "{}", platform.log());
+    assert!(!platform.log().contains("Too many open files"), "{}", platform.log());
+    drop(held);
+    drop(platform);
+    // What may be raised is.
+    let stage = ["prlimit", "--nofile=700:4096", "--"].map(ToOwned::to_owned).to_vec();
+    let platform = Platform::staged(&["--edge-http", "127.0.0.1:0"], stage);
+    assert!(platform.log().contains("The edge takes up to 1194 connections"), "{}", platform.log());
 }
 
 #[test]

@@ -48,6 +48,12 @@ impl Platform {
         Self::new(&all, Vec::new(), Vec::new(), cache())
     }
 
+    /// On the simulated engine, started by this.
+    pub fn staged(arguments: &[&str], stage: Vec<String>) -> Self {
+        let all = [&["--engine", "sim"], arguments].concat();
+        Self::new(&all, Vec::new(), stage, cache())
+    }
+
     /// On the simulated engine, and it logs all that it can.
     pub fn traced() -> Self {
         let stage = ["env", "HAFEN_LOG=trace"].map(ToOwned::to_owned).to_vec();

@@ -96,10 +96,13 @@ async fn route_get(
 async fn route_put(
     State(edge): State<Edge>,
     Path((project, host)): Path<(String, String)>,
+    reach: Option<Extension<Permitted>>,
     if_match: IfMatch,
     Json(body): Json<RoutePut>,
 ) -> ApiResult<Response> {
-    let (route, new) = edge.route_put(&project, &host, body, |generation| if_match.check(generation)).await?;
+    let sees = reach.map_or_else(Permitted::nothing, |Extension(permitted)| permitted);
+    let check = |generation| if_match.check(generation);
+    let (route, new) = edge.route_put(&project, &host, body, &sees, check).await?;
     Ok(put_answer(route.generation, route, new))
 }
 

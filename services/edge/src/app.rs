@@ -1,11 +1,12 @@
 //! Routes, backends and certificates: rule → store → event, in one transaction; then the tables.
 
-use hafen_base::{Error, Page, PageLimit, Result, Timestamp};
+use hafen_base::{Error, Page, PageLimit, Permitted, Result, Timestamp};
 use hafen_client::wire::{Backend, BackendEndpoint, BackendPut, Certificate, Route, RoutePut};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, NewEvent, Once, OnceTx};
 use serde_json::{Value, json};
 
+use crate::certificate::plan;
 use crate::certificate::store::{self as certificates, CertificateRow};
 use crate::store::{self, BackendRow, RouteRow, revision_next};
 use crate::{Edge, model};
@@ -24,7 +25,20 @@ fn taken(host: &str, by: &str) -> Error {
         .with_code("host_taken")
 }
 
+fn held(host: &str, free: Timestamp) -> Error {
+    Error::conflict(format!(
+        "{host} was another project's until lately, and may still lead here: it is free at {free}; until then who has that project, or \
+         answers for the platform, may give it to this one"
+    ))
+    .with_code("host_held")
+}
+
 impl Edge {
+    /// When the project was founded; not found where there is none.
+    pub(crate) async fn project_since(&self, project: &str) -> Result<i64> {
+        Ok(self.0.platform.project_get(project).await?.created_at.micros())
+    }
+
     async fn event(
         &self,
         tx: &mut Tx,
@@ -38,24 +52,39 @@ impl Edge {
         self.0.events.append(tx, event).await.map(drop)
     }
 
-    /// Says what a host leads to; true when it is new. `check` may refuse by generation (`If-Match`).
+    /// Says what a host leads to; true when it is new. `check` may refuse by generation (`If-Match`). Who may see the project that
+    /// had the host last may give it on at once.
     pub async fn route_put(
         &self,
         project: &str,
         host: &str,
         body: RoutePut,
+        sees: &Permitted,
         check: impl Fn(i64) -> Result<()> + Send,
     ) -> Result<(Route, bool)> {
         model::check_host(host)?;
         model::check_route(&body)?;
-        self.0.platform.project_get(project).await?;
+        let since = self.project_since(project).await?;
         let mut tx = self.0.db.write().await?;
-        let before = store::route_find(&mut tx, host).await?;
+        let mut before = store::route_find(&mut tx, host).await?;
+        // What a project of the same name left behind is not this one's.
+        if let Some(row) =
+            before.clone().filter(|row| !row.absent && row.project == project && !row.is_of(project, since))
+        {
+            self.route_end(&mut tx, row).await?;
+            before = store::route_find(&mut tx, host).await?;
+        }
         if let Some(row) = before.as_ref().filter(|row| !row.absent && row.project != project) {
             return Err(taken(host, &row.host));
         }
         if let Some(other) = store::route_covering(&mut tx, project, host).await? {
             return Err(taken(host, &other));
+        }
+        if let Some(row) = before.as_ref().filter(|row| row.absent && !row.is_of(project, since)) {
+            let free = row.ended_at.plus(model::HELD);
+            if free > self.0.now() && !sees.had(&row.project, row.ended_at) {
+                return Err(held(host, free));
+            }
         }
         let there = before.as_ref().filter(|row| !row.absent);
         check(there.map_or(0, |row| row.generation))?;
@@ -65,6 +94,8 @@ impl Edge {
         let row = RouteRow {
             host: host.to_owned(),
             project: project.to_owned(),
+            project_since: since,
+            ended_at: Timestamp::default(),
             created_at: there.map_or(now, |row| row.created_at),
             // Goes on where it was when the host was deleted: an old ETag never fits again.
             generation: before.as_ref().map_or(0, |row| row.generation) + i64::from(changed),
@@ -78,6 +109,7 @@ impl Edge {
                 let wish = CertificateRow {
                     host: host.to_owned(),
                     project: project.to_owned(),
+                    project_since: since,
                     issuer: model::issuer(host, self.0.acme.is_some()).as_str().into(),
                     next_try: now,
                     ..CertificateRow::default()
@@ -106,15 +138,15 @@ impl Edge {
     }
 
     pub async fn route_get(&self, project: &str, host: &str) -> Result<Route> {
-        let row =
-            store::route_get(&self.0.db, project, host).await?.ok_or_else(|| no_route(project, host))?;
-        self.route_view_of(row).await
+        let since = self.project_since(project).await?;
+        let row = store::route_get(&self.0.db, project, host).await?.filter(|row| row.is_of(project, since));
+        self.route_view_of(row.ok_or_else(|| no_route(project, host))?).await
     }
 
     pub async fn route_list(&self, project: &str, after: &str, limit: PageLimit) -> Result<Page<Route>> {
-        self.0.platform.project_get(project).await?;
-        let rows = store::route_list(&self.0.db, project, after, limit.get() + 1).await?;
-        let states = certificates::list(&self.0.db, project, after, limit.get() + 1).await?;
+        let of = (project, self.project_since(project).await?);
+        let rows = store::route_list(&self.0.db, of, after, limit.get() + 1).await?;
+        let states = certificates::list(&self.0.db, of, after, limit.get() + 1).await?;
         let state = |host: &str| {
             let found = states.iter().find(|row| row.host == host);
             found.map_or_else(|| "pending".to_owned(), |row| row.state.clone())
@@ -132,10 +164,12 @@ impl Edge {
         host: &str,
         check: impl Fn(i64) -> Result<()> + Send,
     ) -> Result<()> {
+        let since = self.project_since(project).await?;
         let mut tx = self.0.db.write().await?;
         let row = store::route_find(&mut tx, host).await?;
-        let row =
-            row.filter(|row| !row.absent && row.project == project).ok_or_else(|| no_route(project, host))?;
+        let row = row
+            .filter(|row| !row.absent && row.is_of(project, since))
+            .ok_or_else(|| no_route(project, host))?;
         check(row.generation)?;
         self.route_end(&mut tx, row).await?;
         tx.commit().await.map_err(store_error)?;
@@ -146,8 +180,8 @@ impl Edge {
     async fn route_end(&self, tx: &mut Tx, row: RouteRow) -> Result<()> {
         let revision = revision_next(tx).await?;
         let (project, host) = (row.project.clone(), row.host.clone());
-        store::route_put(tx, &RouteRow { absent: true, generation: row.generation + 1, ..row }, revision)
-            .await?;
+        let gone = RouteRow { absent: true, generation: row.generation + 1, ended_at: self.0.now(), ..row };
+        store::route_put(tx, &gone, revision).await?;
         certificates::forget(tx, &host, revision).await?;
         let message = format!("{host} leads nowhere any more; its key is forgotten");
         self.event(tx, &project, "route.deleted", format!("route/{host}"), message, Value::Null).await
@@ -163,9 +197,15 @@ impl Edge {
         check: impl Fn(i64) -> Result<()> + Send,
     ) -> Result<(Backend, bool)> {
         model::check_backend(name, &body, addresses)?;
-        self.0.platform.project_get(project).await?;
+        let since = self.project_since(project).await?;
         let mut tx = self.0.db.write().await?;
-        let before = store::backend_find(&mut tx, project, name).await?;
+        let mut before = store::backend_find(&mut tx, project, name).await?;
+        if let Some(row) =
+            before.clone().filter(|row| !row.absent && !store::is_since(row.project_since, since))
+        {
+            self.backend_end(&mut tx, row).await?;
+            before = store::backend_find(&mut tx, project, name).await?;
+        }
         let there = before.as_ref().filter(|row| !row.absent);
         check(there.map_or(0, |row| row.generation))?;
         let written = there.map_or(0, |row| row.writer_generation);
@@ -183,6 +223,7 @@ impl Edge {
         let changed = there.is_none_or(|row| row.spec != spec || row.writer_generation != asked);
         let row = BackendRow {
             project: project.to_owned(),
+            project_since: since,
             name: name.to_owned(),
             writer_generation: asked,
             generation: before.as_ref().map_or(0, |row| row.generation) + i64::from(changed),
@@ -239,13 +280,15 @@ impl Edge {
     }
 
     pub async fn backend_get(&self, project: &str, name: &str) -> Result<Backend> {
+        let since = self.project_since(project).await?;
         let row = store::backend_get(&self.0.db, project, name).await?;
+        let row = row.filter(|row| store::is_since(row.project_since, since));
         row.map(|row| self.backend_view(row)).ok_or_else(|| no_backend(project, name))
     }
 
     pub async fn backend_list(&self, project: &str, after: &str, limit: PageLimit) -> Result<Page<Backend>> {
-        self.0.platform.project_get(project).await?;
-        let rows = store::backend_list(&self.0.db, project, after, limit.get() + 1).await?;
+        let of = (project, self.project_since(project).await?);
+        let rows = store::backend_list(&self.0.db, of, after, limit.get() + 1).await?;
         let views = rows.into_iter().map(|row| self.backend_view(row)).collect();
         Ok(limit.page(views, |backend: &Backend| backend.name.clone()))
     }
@@ -256,9 +299,12 @@ impl Edge {
         name: &str,
         check: impl Fn(i64) -> Result<()> + Send,
     ) -> Result<()> {
+        let since = self.project_since(project).await?;
         let mut tx = self.0.db.write().await?;
         let row = store::backend_find(&mut tx, project, name).await?;
-        let row = row.filter(|row| !row.absent).ok_or_else(|| no_backend(project, name))?;
+        let row = row
+            .filter(|row| !row.absent && store::is_since(row.project_since, since))
+            .ok_or_else(|| no_backend(project, name))?;
         check(row.generation)?;
         self.backend_end(&mut tx, row).await?;
         tx.commit().await.map_err(store_error)?;
@@ -281,10 +327,10 @@ impl Edge {
         self.event(tx, &project, "backend.deleted", format!("backend/{name}"), message, Value::Null).await
     }
 
-    /// Ends everything of a project that is gone.
-    pub(crate) async fn project_end(&self, project: &str) -> Result<()> {
+    /// Ends everything of a project that is gone, and was founded then.
+    pub(crate) async fn project_end(&self, project: &str, since: i64) -> Result<()> {
         let mut tx = self.0.db.write().await?;
-        let (routes, backends) = store::of_project(&mut tx, project).await?;
+        let (routes, backends) = store::of_project(&mut tx, project, since).await?;
         for row in routes {
             self.route_end(&mut tx, row).await?;
         }
@@ -297,7 +343,10 @@ impl Edge {
     }
 
     pub async fn certificate_get(&self, project: &str, host: &str) -> Result<Certificate> {
-        let row = certificates::get(&self.0.db, host).await?.filter(|row| row.project == project);
+        let since = self.project_since(project).await?;
+        let row = certificates::get(&self.0.db, host)
+            .await?
+            .filter(|row| row.project == project && store::is_since(row.project_since, since));
         row.map(|row| row.wire()).ok_or_else(|| no_certificate(project, host))
     }
 
@@ -315,9 +364,50 @@ impl Edge {
         after: &str,
         limit: PageLimit,
     ) -> Result<Page<Certificate>> {
-        self.0.platform.project_get(project).await?;
-        let rows = certificates::list(&self.0.db, project, after, limit.get() + 1).await?;
+        let of = (project, self.project_since(project).await?);
+        let rows = certificates::list(&self.0.db, of, after, limit.get() + 1).await?;
         Ok(limit.page(rows.iter().map(CertificateRow::wire).collect(), |row: &Certificate| row.host.clone()))
+    }
+
+    /// Whether a certificate may be asked for by hand now: one account at an authority serves everybody, and has limits that nobody
+    /// shall use up alone.
+    async fn check_renewal(&self, row: &CertificateRow) -> Result<()> {
+        let parts = &self.0;
+        let (now, host) = (parts.now(), &row.host);
+        let wanted = model::issuer(host, parts.acme.is_some());
+        if plan::is_kept(row, wanted, now) {
+            return Err(Error::conflict(format!(
+                "the certificate of {host} is of a public authority and good until {}, and none is configured that could give \
+                 another: start with --acme",
+                row.not_after
+            ))
+            .with_code("certificate_kept"));
+        }
+        if wanted == model::Issuer::Internal {
+            return Ok(());
+        }
+        if certificates::is_leased(&parts.db, host, now).await? {
+            return Err(Error::conflict(format!(
+                "a certificate for {host} is being asked for just now: wait for it"
+            ))
+            .with_code("certificate_busy"));
+        }
+        let too_many =
+            |why: String| Error::new(hafen_base::ErrorKind::TooMany, why).with_code("certificate_too_soon");
+        if row.attempts > 0 && row.next_try > now {
+            return Err(too_many(format!(
+                "the last try for {host} failed ({}): mend that; it is tried again at {}",
+                row.reason, row.next_try
+            )));
+        }
+        let again = row.issued_at.plus(plan::ASKED_AGAIN);
+        if !row.chain.is_empty() && again > now {
+            return Err(too_many(format!(
+                "the certificate of {host} came at {}: another can be asked for after {again}",
+                row.issued_at
+            )));
+        }
+        Ok(())
     }
 
     /// Has a certificate asked for now.
@@ -331,6 +421,11 @@ impl Edge {
             Begun::Answered(Asked(_)) => {}
             Begun::New(mut once) => {
                 let now = self.0.now();
+                let since = self.project_since(project).await?;
+                let row = certificates::get(&self.0.db, host)
+                    .await?
+                    .filter(|row| row.project == project && store::is_since(row.project_since, since));
+                self.check_renewal(&row.ok_or_else(|| no_certificate(project, host))?).await?;
                 if !certificates::ask_now(&mut once.tx, project, host, now).await? {
                     return Err(no_certificate(project, host));
                 }

@@ -26,4 +26,5 @@ pub mod store;
 mod sync;
 mod tidy;
 
+pub use logs::{LogKey, WatchedLog};
 pub use state::{AcmeConfig, Edge, EdgeConfig, HttpChallenges};

@@ -8,6 +8,9 @@ use hafen_base::{Error, FieldProblem, Result, check_label};
 use hafen_client::wire::{BackendHealth, BackendPut, EndpointPut, EndpointState, RoutePut};
 use hafen_proxy::{EndpointPlan, HealthPlan, HostPlan, Place};
 
+/// A host is nobody else's for so long after it was given back: its name leads here for a while yet, and whoever took it would get
+/// what is meant for who had it.
+pub const HELD: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const MAX_PATHS: usize = 100;
 pub const MAX_TARGETS: usize = 16;
 pub const MAX_ENDPOINTS: usize = 256;

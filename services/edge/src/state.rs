@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::certificate::authority::Authority;
 use crate::certificate::{self, Issuing};
-use crate::logs::Watching;
+use crate::logs::{WatchedLog, Watching};
 use crate::sync::{Syncing, Tables};
 use crate::tidy::Tidying;
 use crate::{model, store};
@@ -45,8 +45,8 @@ pub struct EdgeConfig {
     /// Seals the keys of certificates.
     pub key: MasterKey,
     pub acme: Option<AcmeConfig>,
-    /// Certificate-transparency logs to follow, as URLs of their tiles (C2SP static-ct-api).
-    pub logs: Vec<String>,
+    /// Certificate-transparency logs to follow.
+    pub logs: Vec<WatchedLog>,
     /// An unknown certificate is told of when it is still unknown after this time.
     pub logs_grace: Duration,
     /// The data plane of this process; none where it only answers the API.
@@ -67,11 +67,14 @@ pub(crate) struct Parts {
     pub health: Health,
     pub key: MasterKey,
     pub acme: Option<AcmeConfig>,
-    pub logs: Vec<String>,
+    pub logs: Vec<WatchedLog>,
     pub logs_grace: Duration,
     pub events: EventLog,
     pub tables: Tables,
     pub authority: Authority,
+    pub orders: certificate::Orders,
+    /// Held while the account at the authority is read or made.
+    pub account: tokio::sync::Mutex<()>,
     /// Tells this process from others that share the database.
     pub process: String,
     pub wake: Wake,
@@ -107,6 +110,8 @@ impl Edge {
             acme: config.acme,
             logs: config.logs,
             logs_grace: config.logs_grace,
+            orders: certificate::Orders::default(),
+            account: tokio::sync::Mutex::default(),
             process: bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
             wake,
             inbox: Mutex::new(Some(inbox)),
@@ -119,13 +124,26 @@ impl Edge {
     /// Has certificates asked for anew whose issuer is another since an authority was configured, or is no more.
     async fn issuers_sync(&self) -> Result<()> {
         let parts = &self.0;
-        let other = |host: &str, issuer: &str| model::issuer(host, parts.acme.is_some()).as_str() != issuer;
-        let hosts = certificate::store::issuers(&parts.db).await?;
+        let (now, acme) = (parts.now(), parts.acme.is_some());
+        let mut kept = 0;
+        let rows = certificate::store::all(&parts.db).await?;
         let mut tx = parts.db.write().await?;
-        for (host, project, _) in hosts.iter().filter(|(host, _, issuer)| other(host, issuer)) {
-            certificate::store::ask_now(&mut tx, project, host, parts.now()).await?;
+        for row in &rows {
+            let wanted = model::issuer(&row.host, acme);
+            if certificate::plan::is_kept(row, wanted, now) {
+                kept += 1;
+            } else if wanted.as_str() != row.issuer {
+                certificate::store::ask_now(&mut tx, &row.project, &row.host, now).await?;
+            }
         }
-        tx.commit().await.map_err(store_error)
+        tx.commit().await.map_err(store_error)?;
+        if kept > 0 {
+            tracing::error!(
+                "{kept} hosts have certificates of a public authority, and none is configured: start with --acme, or they \
+                 end without others that visitors trust"
+            );
+        }
+        Ok(())
     }
 
     /// The log of what happened.

@@ -1,10 +1,10 @@
 //! What is over: routes of projects that are gone, challenges that nobody answers, answers to repeats.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hafen_base::Result;
+use hafen_base::{ErrorKind, Result};
 use hafen_db::store_error;
 use hafen_work::{Next, Once, Reconciler};
 
@@ -42,13 +42,33 @@ impl Edge {
         let mut tx = parts.db.write().await?;
         certificate::store::challenges_expire(&mut tx, parts.now()).await?;
         tx.commit().await.map_err(store_error)?;
-        let there: HashSet<String> =
-            parts.platform.project_list().await?.into_iter().map(|project| project.name).collect();
-        for project in store::projects(&parts.db).await? {
-            if !there.contains(&project) {
-                self.project_end(&project).await?;
+        // What there is here first, and then who there is: a project that is founded in between is not taken for one that is gone.
+        let owners = store::projects(&parts.db).await?;
+        let there: HashMap<String, i64> = parts
+            .platform
+            .project_list()
+            .await?
+            .into_iter()
+            .map(|project| (project.name, project.created_at.micros()))
+            .collect();
+        for (project, since) in owners {
+            match there.get(&project) {
+                Some(founded) if since == *founded => {}
+                Some(founded) if since == 0 => self.project_adopt(&project, *founded).await?,
+                // A list has pages, and who is moved between two of them is on neither: asked for by name before anything ends.
+                _ => match self.project_since(&project).await {
+                    Ok(founded) if store::is_since(since, founded) => {}
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    Ok(_) | Err(_) => self.project_end(&project, since).await?,
+                },
             }
         }
         Ok(())
+    }
+
+    async fn project_adopt(&self, project: &str, since: i64) -> Result<()> {
+        let mut tx = self.0.db.write().await?;
+        store::project_adopt(&mut tx, project, since).await?;
+        tx.commit().await.map_err(store_error)
     }
 }

@@ -11,9 +11,16 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::support::{HOST, Rig, Upstream, answers, echoes, until};
+use crate::support::{HOST, Rig, Upstream, answers, echoes, limits, plan, until};
 
-pub async fn connect(rig: &Rig) -> (SendRequest<Bytes>, tokio::task::JoinHandle<Result<(), h2::Error>>) {
+type Driver = tokio::task::JoinHandle<Result<(), h2::Error>>;
+
+pub async fn connect(rig: &Rig) -> (SendRequest<Bytes>, Driver) {
+    connect_with(rig, &h2::client::Builder::new()).await
+}
+
+/// A connection over TLS, with nothing said yet.
+pub async fn connect_tls(rig: &Rig) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(rig.root.path()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -25,8 +32,11 @@ pub async fn connect(rig: &Rig) -> (SendRequest<Bytes>, tokio::task::JoinHandle<
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(rig.https).await.unwrap();
     let name = ServerName::try_from(HOST).unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+async fn connect_with(rig: &Rig, builder: &h2::client::Builder) -> (SendRequest<Bytes>, Driver) {
+    let (sender, connection) = builder.handshake(connect_tls(rig).await).await.unwrap();
     (sender, tokio::spawn(connection))
 }
 
@@ -144,4 +154,43 @@ async fn fields_beyond_the_limit_are_refused() {
         Err(error) => assert!(error.is_reset() || error.is_go_away(), "{error}"),
     }
     assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn who_makes_no_room_for_answers_does_not_stay() {
+    let upstream = Upstream::new(answers("good")).await;
+    let mut short = limits();
+    (short.idle, short.write) = (Duration::from_millis(500), Duration::from_millis(500));
+    let rig = Rig::with(short).await;
+    rig.proxy.table().hosts_set(vec![plan(&[("/", &[("web", 1)])])]);
+    rig.endpoints(&[upstream.at]);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let (sender, connection) = connect_with(&rig, &builder).await;
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        let (answer, _) = sender.clone().ready().await.unwrap().send_request(get("/"), true).unwrap();
+        answers.push(answer.await.unwrap());
+    }
+    // The client answers pings, keeps its streams, and reads nothing.
+    let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    assert!(ended.is_ok(), "it is still there");
+    assert_eq!(rig.in_flight(), 0);
+    drop(answers);
+}
+
+#[tokio::test]
+async fn many_fields_are_too_many_however_small() {
+    let upstream = Upstream::new(echoes()).await;
+    let rig = Rig::new(&[upstream.at]).await;
+    let (sender, _connection) = connect(&rig).await;
+    for (count, wanted) in [(90, 200), (120, 431)] {
+        let mut request = get("/");
+        for number in 0..count {
+            let name: http::HeaderName = format!("x-{number}").parse().unwrap();
+            request.headers_mut().append(name, "y".parse().unwrap());
+        }
+        let (answer, _) = sender.clone().ready().await.unwrap().send_request(request, true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), wanted, "{count}");
+    }
 }

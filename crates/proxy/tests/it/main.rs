@@ -5,6 +5,7 @@ mod balance;
 mod clients;
 mod grpc;
 mod http2;
+mod limits;
 mod smuggling;
 mod support;
 mod upgrades;

@@ -1,6 +1,11 @@
 //! Requests that two readers could understand differently, and clients that are slow on purpose.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use hafen_proxy::Challenges;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -227,4 +232,36 @@ async fn one_address_has_so_many_connections_and_requests() {
     }
     assert!(began.elapsed() < Duration::from_secs(5));
     drop((held, third));
+}
+
+/// Counts what it is asked, which costs a query each.
+#[derive(Default)]
+struct Asked(AtomicUsize);
+
+#[async_trait]
+impl Challenges for Asked {
+    async fn http01(&self, _host: &str, token: &str) -> Option<String> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        (token == "good").then(|| "proof".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn challenges_are_looked_up_for_own_hosts_and_not_for_ever() {
+    let upstream = Upstream::new(echoes()).await;
+    let asked = Arc::new(Asked::default());
+    let rig = Rig::challenged(limits(), Some(Arc::clone(&asked) as Arc<dyn Challenges>)).await;
+    rig.proxy.table().hosts_set(vec![plan(&[("/", &[("web", 1)])])]);
+    rig.endpoints(&[upstream.at]);
+    let ask = |host: &str, token: &str| {
+        format!("GET /.well-known/acme-challenge/{token} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    };
+    let close = "GET / HTTP/1.0\r\nHost: shop.localhost\r\n\r\n";
+    let answer = rig.raw((ask("shop.localhost", "good") + close).as_bytes()).await;
+    assert!(answer.contains("proof"), "{answer}");
+    rig.raw((ask("nobody.localhost", "x").repeat(50) + close).as_bytes()).await;
+    assert_eq!(asked.0.load(Ordering::SeqCst), 1, "no such host");
+    rig.raw((ask("shop.localhost", "x").repeat(200) + close).as_bytes()).await;
+    let count = asked.0.load(Ordering::SeqCst);
+    assert!((10..60).contains(&count), "{count}");
 }

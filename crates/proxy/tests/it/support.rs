@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hafen_base::{SystemClock, SystemRandom};
 use hafen_proxy::{
-    AccessLog, AccessRecord, BoxStream, Connect, EndpointPlan, HealthPlan, HostPlan, Limits, Listeners,
-    Place, Proxy, ProxyConfig, certificates,
+    AccessLog, AccessRecord, BoxStream, Challenges, Connect, EndpointPlan, HealthPlan, HostPlan, Limits,
+    Listeners, Place, Proxy, ProxyConfig, certificates,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,13 +128,17 @@ impl Rig {
     }
 
     pub async fn with(limits: Limits) -> Self {
+        Self::challenged(limits, None).await
+    }
+
+    pub async fn challenged(limits: Limits, challenges: Option<Arc<dyn Challenges>>) -> Self {
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let https = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (http_at, https_at) = (http.local_addr().unwrap(), https.local_addr().unwrap());
         let records = Arc::new(Records::default());
         let config = ProxyConfig {
             connect: Arc::new(Nowhere),
-            challenges: None,
+            challenges,
             log: Some(Arc::clone(&records) as Arc<dyn AccessLog>),
             limits,
             clock: Arc::new(SystemClock),

@@ -78,3 +78,40 @@ async fn who_refuses_a_websocket_is_heard() {
     let answer = rig.raw(b"GET / HTTP/1.0\r\nHost: shop.localhost\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_websocket_of_one_direction_is_not_idle() {
+    // Says something now and then, and hears nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        while socket.send(Message::text("tick")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    });
+    let mut short = limits();
+    short.answer_idle = Duration::from_millis(500);
+    let rig = Rig::with(short).await;
+    rig.proxy.table().hosts_set(vec![plan(&[("/", &[("web", 1)])])]);
+    rig.endpoints(&[at]);
+    let stream = TcpStream::connect(rig.http).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async("ws://shop.localhost/chat", stream).await.unwrap();
+    for number in 0..12 {
+        let next = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.expect("it goes on");
+        assert!(next.is_some_and(|message| message.is_ok()), "{number}");
+    }
+    // One where nothing is said at all ends.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    rig.endpoints(&[silent.local_addr().unwrap()]);
+    tokio::spawn(async move {
+        let (stream, _) = silent.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        while socket.next().await.is_some() {}
+    });
+    let stream = TcpStream::connect(rig.http).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async("ws://shop.localhost/chat", stream).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), socket.next()).await;
+    assert!(matches!(ended, Ok(None | Some(Err(_)))), "{ended:?}");
+}

@@ -92,12 +92,20 @@ fn said(what: &str, error: instant_acme::Error) -> Error {
         }
         other => format!("the authority could not be asked for {what}: {other}"),
     };
-    Error::unavailable(words).with_cause(error)
+    let too_much = matches!(&error, instant_acme::Error::Api(problem)
+        if problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:rateLimited"));
+    let told = Error::unavailable(words).with_cause(error);
+    if too_much { told.with_code(TOO_MUCH) } else { told }
 }
+
+/// The code of an error by which the authority says that it was too much.
+pub const TOO_MUCH: &str = "too_many_orders";
 
 /// The account of this platform there, made at the first order.
 async fn account(edge: &Edge, config: &AcmeConfig) -> Result<Account> {
     let parts = &edge.0;
+    // The first orders come together: they would make an account each, of which an authority allows a few.
+    let _one = parts.account.lock().await;
     let name = format!("edge/account/{}", config.directory);
     let http = || Http::new(config.roots.as_deref()).map(|http| Account::builder_with_http(Box::new(http)));
     if let Some(sealed) = store::account(&parts.db, &config.directory).await? {

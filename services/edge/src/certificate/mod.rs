@@ -9,6 +9,9 @@ mod hook;
 pub mod plan;
 pub mod store;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,8 +27,13 @@ use crate::store::revision_next;
 use plan::Step;
 use store::CertificateRow;
 
-/// One order, with everything that may be slow about it.
-const LEASE: Duration = Duration::from_secs(300);
+/// One order, with everything that may be slow about it: three calls of a program, two checks, and what is between them.
+const LEASE: Duration = Duration::from_secs(900);
+/// Orders of this process at a time; of one project, so that nobody's many hosts hold up another's one.
+const ORDERS: usize = 8;
+const ORDERS_OF_PROJECT: usize = 2;
+/// Who found none free looks again.
+const SOON: Duration = Duration::from_secs(2);
 
 /// A certificate that was come by.
 pub struct Issued {
@@ -105,22 +113,84 @@ impl Reconciler for Issuing {
                 Ok(Next::Now)
             }
             Step::Issue => {
+                let mut turn = None;
+                if let (Issuer::Acme, Some(config)) = (wanted, &parts.acme) {
+                    let paused = store::pause(&parts.db, &config.directory).await?;
+                    if paused > parts.now() {
+                        return Ok(Next::After(paused.since(parts.now()).min(plan::LONGEST)));
+                    }
+                    turn = parts.orders.begin(&row.project);
+                    if turn.is_none() {
+                        return Ok(Next::After(SOON));
+                    }
+                }
                 if !store::lease(&parts.db, host, &parts.process, parts.now(), LEASE).await? {
                     return Ok(Next::After(Duration::from_secs(5)));
                 }
-                self.0.issue(&row, wanted).await?;
+                // Another process may have come by one since the row was read.
+                let row = store::get(&parts.db, host).await?;
+                match row.filter(|row| plan::decide(row, wanted, parts.now()) == Step::Issue) {
+                    Some(row) => self.0.issue(&row, wanted).await?,
+                    None => store::lease_end(&parts.db, host, &parts.process).await?,
+                }
+                drop(turn);
                 Ok(Next::Now)
             }
         }
     }
 
+    /// More than there are orders at a time: names of the inside, which take no time, do not stand behind them.
     fn parallel(&self) -> usize {
-        8
+        ORDERS * 4
     }
 
     fn sweep(&self) -> Duration {
         Duration::from_secs(30)
     }
+}
+
+/// Orders under way in this process, by project.
+#[derive(Default)]
+pub struct Orders(Mutex<HashMap<String, usize>>);
+
+/// An order under way; over when dropped.
+struct Turn<'a> {
+    orders: &'a Orders,
+    project: String,
+}
+
+impl Orders {
+    fn begin(&self, project: &str) -> Option<Turn<'_>> {
+        let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if orders.values().sum::<usize>() >= ORDERS {
+            return None;
+        }
+        let count = orders.entry(project.to_owned()).or_default();
+        if *count >= ORDERS_OF_PROJECT {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { orders: self, project: project.to_owned() })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut orders = self.orders.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut entry) = orders.entry(self.project.clone()) {
+            *entry.get_mut() = entry.get().saturating_sub(1);
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// A certificate as it is written down.
+struct Ready {
+    issued: Issued,
+    facts: Facts,
+    sealed: String,
 }
 
 impl Edge {
@@ -131,18 +201,26 @@ impl Edge {
             (Issuer::Acme, Some(config)) => acme::order(self, config, row).await,
             _ => parts.authority.issue(&row.host, parts.now(), &*parts.random),
         };
-        match issued.and_then(|issued| facts(&issued.chain).map(|facts| (issued, facts))) {
-            Ok((issued, facts)) => self.issued(row, wanted, &issued, &facts).await,
+        match issued.and_then(|issued| self.ready(row, issued)) {
+            Ok(ready) => self.issued(row, wanted, ready).await,
             Err(error) => self.not_issued(row, wanted, &error).await,
         }
     }
 
-    async fn issued(&self, row: &CertificateRow, by: Issuer, issued: &Issued, facts: &Facts) -> Result<()> {
+    /// What cannot be used is as good as not issued: asked for again at once, it would be for ever.
+    fn ready(&self, row: &CertificateRow, issued: Issued) -> Result<Ready> {
         let parts = &self.0;
-        let now = parts.now();
+        let facts = facts(&issued.chain)?;
         // A pair that does not belong together would be shown to nobody: better the old one.
         hafen_proxy::certificates::read(&issued.chain, &issued.key)?;
         let sealed = parts.key.seal(&sealed_name(&row.host), issued.key.as_bytes(), &*parts.random)?;
+        Ok(Ready { issued, facts, sealed })
+    }
+
+    async fn issued(&self, row: &CertificateRow, by: Issuer, ready: Ready) -> Result<()> {
+        let parts = &self.0;
+        let now = parts.now();
+        let Ready { issued, facts, sealed } = ready;
         let mut bytes = [0; 2];
         parts.random.fill(&mut bytes);
         let next_try = plan::renewal(facts.not_before, facts.not_after, u16::from_le_bytes(bytes));
@@ -152,7 +230,8 @@ impl Edge {
             issuer: by.as_str().into(),
             state: "ready".into(),
             reason: String::new(),
-            chain: issued.chain.clone(),
+            chain: issued.chain,
+            issued_at: now,
             sealed,
             fingerprint: facts.fingerprint.clone(),
             serial: facts.serial.clone(),
@@ -163,7 +242,7 @@ impl Edge {
             attempts: 0,
             ..row.clone()
         };
-        if !store::update(&mut tx, &new, revision).await? {
+        if !store::update(&mut tx, &new, &parts.process, revision).await? {
             // The host went away meanwhile, or belongs to another project now.
             return Ok(());
         }
@@ -185,10 +264,26 @@ impl Edge {
     async fn not_issued(&self, row: &CertificateRow, by: Issuer, error: &Error) -> Result<()> {
         let parts = &self.0;
         let attempts = row.attempts + 1;
-        let wait = plan::retry(attempts);
+        let mut wait = plan::retry(attempts);
+        let too_much = match &parts.acme {
+            Some(config) if by == Issuer::Acme && error.code() == acme::TOO_MUCH => {
+                Some((config, plan::too_much(&error.cause_chain(), &row.host, parts.now())))
+            }
+            _ => None,
+        };
+        if let Some((_, too_much)) = &too_much {
+            wait = wait.max(too_much.until.since(parts.now()));
+        }
         let reason: String = error.message().chars().filter(|c| !c.is_control()).take(1000).collect();
         tracing::warn!(host = row.host, cause = %error.cause_chain(), "no certificate: {reason}; tried again in {wait:?}");
         let mut tx = parts.db.write().await?;
+        if let Some((config, too_much)) = too_much.filter(|(_, too_much)| too_much.of_all) {
+            tracing::error!(
+                "the authority takes no orders until {}: none is made for any host",
+                too_much.until
+            );
+            store::pause_set(&mut tx, &config.directory, too_much.until).await?;
+        }
         let revision = revision_next(&mut tx).await?;
         let new = CertificateRow {
             state: "failed".into(),
@@ -197,7 +292,7 @@ impl Edge {
             attempts,
             ..row.clone()
         };
-        if store::update(&mut tx, &new, revision).await? {
+        if store::update(&mut tx, &new, &parts.process, revision).await? {
             let event = NewEvent {
                 project: row.project.clone(),
                 kind: "certificate.failed",
@@ -222,7 +317,10 @@ impl Edge {
                 let mut bytes = [0; 2];
                 parts.random.fill(&mut bytes);
                 let at = plan::within(window.start, window.end, u16::from_le_bytes(bytes));
-                (at, now.plus(window.again.clamp(plan::LOOK_LEAST, plan::LOOK_MOST)))
+                (
+                    plan::in_time(at, row.not_before, row.not_after),
+                    now.plus(window.again.clamp(plan::LOOK_LEAST, plan::LOOK_MOST)),
+                )
             }
             Err(error) => {
                 tracing::debug!(host = row.host, "no renewal window: {error}");
@@ -232,5 +330,26 @@ impl Edge {
         let mut tx = parts.db.write().await?;
         store::set_times(&mut tx, &row.host, row.next_try, next_try, look_at).await?;
         tx.commit().await.map_err(store_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_has_few_orders_at_a_time() {
+        let orders = Orders::default();
+        let mut held: Vec<Turn<'_>> = (0..ORDERS_OF_PROJECT).map(|_| orders.begin("a").unwrap()).collect();
+        assert!(orders.begin("a").is_none(), "the others wait");
+        let other = orders.begin("b").unwrap();
+        held.pop();
+        held.push(orders.begin("a").unwrap());
+        drop(other);
+        let names: Vec<String> = (0..ORDERS).map(|number| format!("p{number}")).collect();
+        held.extend(names.iter().filter_map(|name| orders.begin(name)));
+        assert_eq!(held.len(), ORDERS, "nobody has more than there are");
+        drop(held);
+        assert!(orders.0.lock().unwrap().is_empty());
     }
 }

@@ -22,9 +22,21 @@ pub const FIRST_LOOK: Duration = Duration::from_secs(60);
 pub const LOOK_LEAST: Duration = Duration::from_secs(60);
 pub const LOOK_MOST: Duration = Duration::from_secs(24 * 3600);
 /// Rows are looked at again at least so often, whatever they say.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Whether the certificate is of a public authority, good still, and none is configured that could give another: one that nobody
+/// outside trusts in its place would take the host away from everybody. A start without the option is a slip more often than a wish.
+pub fn is_kept(row: &CertificateRow, wanted: Issuer, now: Timestamp) -> bool {
+    wanted == Issuer::Internal
+        && row.issuer == Issuer::Acme.as_str()
+        && !row.chain.is_empty()
+        && row.not_after > now
+}
 
 pub fn decide(row: &CertificateRow, wanted: Issuer, now: Timestamp) -> Step {
+    if is_kept(row, wanted, now) {
+        return Step::Wait(row.not_after.since(now).min(LONGEST));
+    }
     let other = row.issuer != wanted.as_str() && row.attempts == 0;
     if row.next_try <= now || other {
         return Step::Issue;
@@ -42,6 +54,39 @@ pub fn decide(row: &CertificateRow, wanted: Issuer, now: Timestamp) -> Step {
 pub fn renewal(from: Timestamp, until: Timestamp, chance: u16) -> Timestamp {
     let life = until.since(from);
     within(from.plus(life * 62 / 100), from.plus(life * 70 / 100), chance)
+}
+
+/// A time that an authority would have a certificate renewed at, but early enough that it does not end before: a window may be
+/// anything.
+pub fn in_time(at: Timestamp, from: Timestamp, until: Timestamp) -> Timestamp {
+    at.min(from.plus(until.since(from) * 90 / 100))
+}
+
+/// A certificate of a public authority is not asked for by hand again before this has passed.
+pub const ASKED_AGAIN: Duration = Duration::from_secs(3600);
+/// For how long at least nothing is asked of an authority that said that it was too much.
+pub const PAUSE: Duration = Duration::from_secs(3600);
+const PAUSE_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What an authority's word that it was too much (RFC 8555, section 6.6) means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMuch {
+    pub until: Timestamp,
+    /// It is of the account, and so of every host; else of this one's names.
+    pub of_all: bool,
+}
+
+/// Reads it from what the authority says to people, which names the names that a limit is of, and mostly the time.
+pub fn too_much(detail: &str, host: &str, now: Timestamp) -> TooMuch {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let mut names = std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, rest)| rest));
+    let of_name = names.any(|name| name.contains('.') && detail.contains(name));
+    let told = detail.split("etry after ").nth(1).and_then(|rest| {
+        let (day, time) = (rest.get(..10)?, rest.get(11..19)?);
+        serde_json::from_value::<Timestamp>(format!("{day}T{time}Z").into()).ok()
+    });
+    let until = told.unwrap_or_default().max(now.plus(PAUSE)).min(now.plus(PAUSE_MOST));
+    TooMuch { until, of_all: !of_name }
 }
 
 /// A moment between two, by chance.
@@ -89,6 +134,45 @@ mod tests {
         ] {
             assert_eq!(decide(&row, wanted, now), step, "{row:?}");
         }
+    }
+
+    #[test]
+    fn a_public_certificate_is_kept_without_an_authority() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let public = |next_try| CertificateRow {
+            chain: "PEM".into(),
+            not_after: at(2000),
+            ..row("acme", "ready", next_try, 0, 0)
+        };
+        for next_try in [0, 1000, 1500] {
+            let wait = Step::Wait(Duration::from_secs(1000));
+            assert_eq!(decide(&public(next_try), Issuer::Internal, at(1000)), wait);
+        }
+        assert_eq!(decide(&public(0), Issuer::Internal, at(2000)), Step::Issue, "it is good no more");
+        assert_eq!(decide(&public(0), Issuer::Acme, at(1000)), Step::Issue);
+        let none = CertificateRow { chain: String::new(), ..public(0) };
+        assert_eq!(decide(&none, Issuer::Internal, at(1000)), Step::Issue, "there is nothing to keep");
+    }
+
+    #[test]
+    fn what_is_too_much_is_of_one_or_of_all() {
+        let now: Timestamp = serde_json::from_str("\"2026-11-28T12:00:00Z\"").unwrap();
+        let hours = |count: u64| now.plus(Duration::from_secs(count * 3600));
+        let account = "too many new orders (300) from this account in the last 3h0m0s, retry after 2026-11-28 15:00:00 UTC: see https://letsencrypt.org/docs/rate-limits/#new-orders-per-account";
+        assert_eq!(too_much(account, "shop.example.org", now), TooMuch { until: hours(3), of_all: true });
+        let name = "too many certificates (50) already issued for \"example.org\" in the last 168h0m0s, retry after 2026-11-28 12:10:00 UTC: see https://x";
+        assert_eq!(too_much(name, "*.shop.example.org", now), TooMuch { until: hours(1), of_all: false });
+        assert_eq!(too_much("slow down", "shop.example.org", now), TooMuch { until: hours(1), of_all: true });
+        let far = "retry after 2099-01-01 00:00:00 UTC";
+        assert_eq!(too_much(far, "a.b", now).until, hours(7 * 24));
+        assert_eq!(too_much("retry after \u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}", "a.b", now).until, hours(1));
+    }
+
+    #[test]
+    fn windows_end_before_the_certificate() {
+        let at = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
+        assert_eq!(in_time(at(60), at(0), at(90)), at(60));
+        assert_eq!(in_time(at(300), at(0), at(90)), at(81));
     }
 
     #[test]

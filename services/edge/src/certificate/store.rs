@@ -13,6 +13,7 @@ use crate::store::{number, text};
 pub struct CertificateRow {
     pub host: String,
     pub project: String,
+    pub project_since: i64,
     pub issuer: String,
     pub state: String,
     pub reason: String,
@@ -22,6 +23,8 @@ pub struct CertificateRow {
     pub serial: String,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
+    /// When it came; authorities write an earlier time into it.
+    pub issued_at: Timestamp,
     pub next_try: Timestamp,
     pub look_at: Timestamp,
     pub attempts: i64,
@@ -53,6 +56,7 @@ fn row_of(row: &Row) -> Result<CertificateRow> {
     Ok(CertificateRow {
         host: text(row, "host")?,
         project: text(row, "project")?,
+        project_since: number(row, "project_since")?,
         issuer: text(row, "issuer")?,
         state: text(row, "state")?,
         reason: text(row, "reason")?,
@@ -62,6 +66,7 @@ fn row_of(row: &Row) -> Result<CertificateRow> {
         serial: text(row, "serial")?,
         not_before: time("not_before")?,
         not_after: time("not_after")?,
+        issued_at: time("issued_at")?,
         next_try: time("next_try")?,
         look_at: time("look_at")?,
         attempts: number(row, "attempts")?,
@@ -90,26 +95,33 @@ pub async fn get(db: &Db, host: &str) -> Result<Option<CertificateRow>> {
     row.as_ref().map(row_of).transpose()
 }
 
-pub async fn list(db: &Db, project: &str, after: &str, limit: u32) -> Result<Vec<CertificateRow>> {
+pub async fn list(
+    db: &Db,
+    (project, since): (&str, i64),
+    after: &str,
+    limit: u32,
+) -> Result<Vec<CertificateRow>> {
     let rows = sqlx::query(
-        "SELECT * FROM certificate WHERE project = $1 AND host > $2 AND absent = 0 ORDER BY host LIMIT $3",
+        "SELECT * FROM certificate WHERE project = $1 AND host > $2 AND absent = 0 AND (project_since = $4 OR project_since = 0) \
+         ORDER BY host LIMIT $3",
     )
     .bind(project)
     .bind(after)
     .bind(i64::from(limit))
+    .bind(since)
     .fetch_all(db.reader())
     .await
     .map_err(store_error)?;
     rows.iter().map(row_of).collect()
 }
 
-/// Every host with its project and issuer.
-pub async fn issuers(db: &Db) -> Result<Vec<(String, String, String)>> {
-    let rows = sqlx::query("SELECT host, project, issuer FROM certificate WHERE absent = 0 AND attempts = 0")
+/// Every certificate that no try for failed since.
+pub async fn all(db: &Db) -> Result<Vec<CertificateRow>> {
+    let rows = sqlx::query("SELECT * FROM certificate WHERE absent = 0 AND attempts = 0")
         .fetch_all(db.reader())
         .await
         .map_err(store_error)?;
-    rows.iter().map(|row| Ok((text(row, "host")?, text(row, "project")?, text(row, "issuer")?))).collect()
+    rows.iter().map(row_of).collect()
 }
 
 /// What changed after this number.
@@ -126,10 +138,10 @@ pub async fn since(db: &Db, seen: i64) -> Result<Vec<CertificateRow>> {
 pub async fn wish(tx: &mut Tx, row: &CertificateRow, revision: i64) -> Result<()> {
     sqlx::query(
         "INSERT INTO certificate (host, project, issuer, state, reason, chain, sealed, fingerprint, serial, not_before, not_after, \
-         next_try, look_at, attempts, leased_by, leased_until, revision, absent) \
-         VALUES ($1, $2, $3, 'pending', '', '', '', '', '', 0, 0, $4, 0, 0, '', 0, $5, 0) \
-         ON CONFLICT (host) DO UPDATE SET project = $2, issuer = $3, state = 'pending', reason = '', chain = '', sealed = '', \
-         fingerprint = '', serial = '', not_before = 0, not_after = 0, next_try = $4, look_at = 0, attempts = 0, leased_by = '', \
+         next_try, look_at, attempts, leased_by, leased_until, revision, absent, project_since) \
+         VALUES ($1, $2, $3, 'pending', '', '', '', '', '', 0, 0, $4, 0, 0, '', 0, $5, 0, $6) \
+         ON CONFLICT (host) DO UPDATE SET project = $2, project_since = $6, issuer = $3, state = 'pending', reason = '', chain = '', sealed = '', \
+         fingerprint = '', serial = '', not_before = 0, not_after = 0, next_try = $4, look_at = 0, attempts = 0, issued_at = 0, leased_by = '', \
          leased_until = 0, revision = $5, absent = 0",
     )
     .bind(&row.host)
@@ -137,18 +149,20 @@ pub async fn wish(tx: &mut Tx, row: &CertificateRow, revision: i64) -> Result<()
     .bind(&row.issuer)
     .bind(row.next_try.micros())
     .bind(revision)
+    .bind(row.project_since)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
     Ok(())
 }
 
-/// Writes down what came of a try, and ends the lease; false when the wish is gone or another project's.
-pub async fn update(tx: &mut Tx, row: &CertificateRow, revision: i64) -> Result<bool> {
+/// Writes down what came of a try of this process, and ends the lease; false when the wish is gone, is another's, or the work was
+/// given to somebody else meanwhile.
+pub async fn update(tx: &mut Tx, row: &CertificateRow, process: &str, revision: i64) -> Result<bool> {
     let done = sqlx::query(
         "UPDATE certificate SET issuer = $3, state = $4, reason = $5, chain = $6, sealed = $7, fingerprint = $8, serial = $9, \
          not_before = $10, not_after = $11, next_try = $12, look_at = $13, attempts = $14, leased_by = '', leased_until = 0, \
-         revision = $15 WHERE host = $1 AND project = $2 AND absent = 0",
+         revision = $15, issued_at = $16 WHERE host = $1 AND project = $2 AND absent = 0 AND leased_by = $17",
     )
     .bind(&row.host)
     .bind(&row.project)
@@ -165,6 +179,8 @@ pub async fn update(tx: &mut Tx, row: &CertificateRow, revision: i64) -> Result<
     .bind(row.look_at.micros())
     .bind(row.attempts)
     .bind(revision)
+    .bind(row.issued_at.micros())
+    .bind(process)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
@@ -237,6 +253,41 @@ pub async fn lease(db: &Db, host: &str, process: &str, now: Timestamp, time: Dur
     .map_err(store_error)?;
     tx.commit().await.map_err(store_error)?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Gives the work back undone.
+pub async fn lease_end(db: &Db, host: &str, process: &str) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE certificate SET leased_by = '', leased_until = 0 WHERE host = $1 AND leased_by = $2")
+        .bind(host)
+        .bind(process)
+        .execute(&mut *tx)
+        .await
+        .map_err(store_error)?;
+    tx.commit().await.map_err(store_error)
+}
+
+/// Until when nothing is asked of this authority.
+pub async fn pause(db: &Db, directory: &str) -> Result<Timestamp> {
+    let row = sqlx::query("SELECT until FROM order_pause WHERE directory = $1")
+        .bind(directory)
+        .fetch_optional(db.reader())
+        .await
+        .map_err(store_error)?;
+    row.map_or(Ok(Timestamp::default()), |row| number(&row, "until").map(Timestamp::from_micros))
+}
+
+/// Nothing is asked of this authority until then, by any process.
+pub async fn pause_set(tx: &mut Tx, directory: &str, until: Timestamp) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO order_pause (directory, until) VALUES ($1, $2) ON CONFLICT (directory) DO UPDATE SET until = $2",
+    )
+    .bind(directory)
+    .bind(until.micros())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
 }
 
 /// Whether somebody works on it just now.

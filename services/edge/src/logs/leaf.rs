@@ -1,6 +1,7 @@
 //! Entries of a data tile (C2SP static-ct-api, `TileLeaf`): what certificates they are of.
 
 use hafen_base::{Error, Result};
+use hafen_tlog::{Hash, leaf_hash};
 use x509_parser::certificate::TbsCertificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -15,6 +16,8 @@ pub struct Entry {
     pub issuer: String,
     /// DNS names that it is for.
     pub names: Vec<String>,
+    /// Of the leaf in the log's tree.
+    pub hash: Hash,
 }
 
 fn broken() -> Error {
@@ -51,6 +54,7 @@ pub fn read(tile: &[u8]) -> Result<Vec<Entry>> {
     let mut reader = Reader(tile);
     let mut entries = Vec::new();
     while !reader.0.is_empty() {
+        let begins = reader.0;
         reader.take(8)?; // Time.
         let tbs = match reader.number(2)? {
             0 => {
@@ -66,17 +70,20 @@ pub fn read(tile: &[u8]) -> Result<Vec<Entry>> {
         };
         let is_precertificate = tbs.1;
         reader.counted(2)?; // Extensions.
+        // MerkleTreeLeaf (RFC 6962, section 3.4): version 1, of an entry with its time.
+        let entry = begins.get(..begins.len() - reader.0.len()).unwrap_or_default();
+        let hash = leaf_hash(&[&[0, 0], entry].concat());
         if is_precertificate {
             reader.counted(3)?; // The precertificate itself.
         }
         reader.counted(2)?; // Fingerprints of the chain.
-        entries.push(tbs.0);
+        entries.push(Entry { hash, ..tbs.0 });
     }
     Ok(entries)
 }
 
 fn nobody() -> Entry {
-    Entry { serial: String::new(), issuer: String::new(), names: Vec::new() }
+    Entry { serial: String::new(), issuer: String::new(), names: Vec::new(), hash: Hash([0; 32]) }
 }
 
 fn entry_of_certificate(der: &[u8]) -> (Entry, bool) {
@@ -99,5 +106,5 @@ fn entry(tbs: &TbsCertificate<'_>) -> Entry {
         }
     }
     let issuer: String = tbs.issuer.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
-    Entry { serial: hex(tbs.raw_serial()), issuer, names }
+    Entry { serial: hex(tbs.raw_serial()), issuer, names, ..nobody() }
 }

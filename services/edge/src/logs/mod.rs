@@ -1,14 +1,20 @@
 //! Watches certificate-transparency logs for certificates of own hosts that nobody here asked for.
 //!
 //! A log is read from where it stands when it is first seen; what it said before is for others to look through. A certificate is
-//! in a log before its authority hands it out, so an unknown one is looked at again after a grace before it is told of. The log's
-//! signature is not checked: whoever could forge its answers could as well leave the bad certificate out.
+//! in a log before its authority hands it out, so an unknown one is looked at again after a grace before it is told of.
+//!
+//! Where the log's key is given, what it says is checked (`tree`): that it signed its checkpoint, that this one follows from the last,
+//! and that the entries are what it signed. Else its word is taken. A log that contradicts itself is told of at once, one that cannot
+//! be read after an hour.
 
 mod fetch;
 pub mod leaf;
 mod store;
+mod tree;
 
 use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,24 +27,97 @@ use crate::{Edge, certificate};
 use fetch::Fetch;
 use leaf::Entry;
 use store::Sighting;
+pub use tree::LogKey;
+use tree::Tree;
 
 /// Leaves in a whole tile.
 const TILE: u64 = 256;
 /// Tiles read in one step, so that a log far ahead holds up nothing for long.
 const STEP: u64 = 64;
 const AGAIN: Duration = Duration::from_secs(60);
+/// A log that fails for so long is told of.
+const FAILING: Duration = Duration::from_secs(3600);
+/// Certificates of one host in an hour that are looked at one by one: more are one story, told by these.
+const SIGHTINGS: i64 = 100;
+const HOUR: i64 = 3_600_000_000;
+
+/// A log to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedLog {
+    /// Of its tiles (C2SP static-ct-api).
+    pub url: String,
+    pub key: Option<LogKey>,
+}
+
+impl FromStr for WatchedLog {
+    type Err = Error;
+
+    /// `URL`, or `URL=KEY`.
+    fn from_str(text: &str) -> Result<Self> {
+        let (url, key) = match text.split_once('=') {
+            Some((url, key)) => (url, Some(key.parse()?)),
+            None => (text, None),
+        };
+        Ok(Self { url: url.to_owned(), key })
+    }
+}
+
+/// A log that fails since then, and whether that was told.
+struct Failing {
+    since: Timestamp,
+    told: bool,
+}
 
 /// The runner's work: a key for each log.
 pub struct Watching {
     edge: Edge,
     fetch: Fetch,
+    failing: Mutex<HashMap<String, Failing>>,
 }
 
 impl Watching {
     /// # Errors
     /// Unavailable when this machine has no certificates to know logs by.
     pub fn new(edge: Edge) -> Result<Self> {
-        Ok(Self { edge, fetch: Fetch::new()? })
+        Ok(Self { edge, fetch: Fetch::new()?, failing: Mutex::default() })
+    }
+
+    fn health(url: &str) -> String {
+        format!("transparency log {url}")
+    }
+
+    fn well(&self, url: &str) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if failing.remove(url).is_some_and(|failing| failing.told) {
+            self.edge.0.health.ok(&Self::health(url));
+        }
+    }
+
+    /// Tells of a log that cannot be read, once.
+    async fn failed(&self, url: &str, error: &Error) -> Result<()> {
+        let parts = &self.edge.0;
+        let now = parts.now();
+        {
+            let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+            let failing = failing.entry(url.to_owned()).or_insert(Failing { since: now, told: false });
+            if failing.told || (error.code() != tree::UNTRUE && now.since(failing.since) < FAILING) {
+                return Ok(());
+            }
+            failing.told = true;
+        }
+        parts.health.paused(&Self::health(url), error.message().to_owned());
+        let event = NewEvent {
+            project: String::new(),
+            kind: "alert.log_failing",
+            object: format!("log/{url}"),
+            message: format!("certificates in the log {url} are not watched: {}", error.message()),
+            data: json!({ "log": url, "reason": error.message(), "untrue": error.code() == tree::UNTRUE }),
+        };
+        let mut tx = parts.db.write().await?;
+        parts.events.append(&mut tx, event).await?;
+        tx.commit().await.map_err(store_error)?;
+        parts.events.ring();
+        Ok(())
     }
 }
 
@@ -50,11 +129,19 @@ impl Reconciler for Watching {
 
     async fn pending(&self) -> Result<Vec<String>> {
         self.edge.sightings_judge().await?;
-        Ok(self.edge.0.logs.clone())
+        Ok(self.edge.0.logs.iter().map(|log| log.url.clone()).collect())
     }
 
     async fn reconcile(&self, url: &str) -> Result<Next> {
-        let more = self.edge.log_read(&self.fetch, url).await?;
+        let Some(log) = self.edge.0.logs.iter().find(|log| log.url == url) else { return Ok(Next::Done) };
+        let more = match self.edge.log_read(&self.fetch, log).await {
+            Ok(more) => more,
+            Err(error) => {
+                self.failed(url, &error).await?;
+                return Err(error);
+            }
+        };
+        self.well(url);
         self.edge.sightings_judge().await?;
         Ok(if more { Next::Now } else { Next::After(AGAIN) })
     }
@@ -96,37 +183,56 @@ impl Edge {
     /// As the database's.
     pub async fn log_positions(&self) -> Result<Vec<u64>> {
         let mut positions = Vec::new();
-        for url in &self.0.logs {
-            positions.extend(store::position(&self.0.db, url).await?);
+        for log in &self.0.logs {
+            positions.extend(store::position(&self.0.db, &log.url).await?);
         }
         Ok(positions)
     }
 
     /// Reads on in a log; whether there is more at once.
-    async fn log_read(&self, fetch: &Fetch, url: &str) -> Result<bool> {
+    async fn log_read(&self, fetch: &Fetch, log: &WatchedLog) -> Result<bool> {
+        let url = log.url.as_str();
         let base = url.trim_end_matches('/');
         let checkpoint = fetch.get(&format!("{base}/checkpoint"), 1 << 16).await?;
-        let size = size_of(&String::from_utf8_lossy(&checkpoint))?;
+        let (size, mut tree) = match &log.key {
+            None => (size_of(&String::from_utf8_lossy(&checkpoint))?, None),
+            Some(key) => {
+                let checkpoint = key.checkpoint(&checkpoint)?;
+                (checkpoint.size, Some(Tree::new(checkpoint)))
+            }
+        };
+        if let Some(tree) = &mut tree {
+            self.tree_check(fetch, base, url, tree).await?;
+        }
         let Some(from) = store::position(&self.0.db, url).await? else {
             let mut tx = self.0.db.write().await?;
             store::position_set(&mut tx, url, size).await?;
+            if let Some(tree) = &tree {
+                store::tree_set(&mut tx, url, size, &tree.checkpoint.root.to_string()).await?;
+            }
             tx.commit().await.map_err(store_error)?;
             return Ok(false);
         };
         if size < from {
-            return Err(Error::unavailable(format!("the log {url} shrank from {from} to {size} entries")));
+            let why = format!("the log {url} shrank from {from} to {size} entries");
+            return Err(Error::unavailable(why).with_code(tree::UNTRUE));
         }
         let hosts = Hosts::read(self).await?;
         let (mut at, mut tiles) = (from, 0);
         while at < size && tiles < STEP {
             let index = at / TILE;
             let width = (size - index * TILE).min(TILE);
-            let bytes = fetch.get(&format!("{base}/{}", tile_path(index, width)), 64 << 20).await?;
-            let entries = leaf::read(&bytes)?;
-            if entries.len() as u64 != width {
+            let bytes = fetch.tile(base, &tile_path(index, width), width, 64 << 20).await?;
+            let mut entries = leaf::read(&bytes)?;
+            if (entries.len() as u64) < width {
                 return Err(Error::unavailable(format!(
-                    "a tile of the log {url} has another length than it says"
+                    "a tile of the log {url} has fewer entries than it says"
                 )));
+            }
+            entries.truncate(usize::try_from(width).unwrap_or(usize::MAX));
+            if let Some(tree) = &mut tree {
+                let hashes = entries.iter().map(|entry| entry.hash).collect();
+                tree.holds(fetch, base, index, hashes).await?;
             }
             let skip = usize::try_from(at - index * TILE).unwrap_or(0);
             let mut sightings = Vec::new();
@@ -136,13 +242,35 @@ impl Edge {
             at = index * TILE + width;
             tiles += 1;
             let mut tx = self.0.db.write().await?;
+            let hour = Timestamp::from_micros(self.0.now().micros() - HOUR);
             for sighting in &sightings {
-                store::sighting_insert(&mut tx, sighting).await?;
+                if store::sightings_since(&mut tx, &sighting.host, hour).await? < SIGHTINGS {
+                    store::sighting_insert(&mut tx, sighting).await?;
+                }
             }
             store::position_set(&mut tx, url, at).await?;
             tx.commit().await.map_err(store_error)?;
         }
         Ok(at < size)
+    }
+
+    /// Whether what the log signed now goes on from what it signed before.
+    async fn tree_check(&self, fetch: &Fetch, base: &str, url: &str, tree: &mut Tree) -> Result<()> {
+        let (size, root) = (tree.checkpoint.size, tree.checkpoint.root.to_string());
+        let Some((old, before)) = store::tree(&self.0.db, url).await? else {
+            // Followed without a key until now.
+            let mut tx = self.0.db.write().await?;
+            store::tree_set(&mut tx, url, size, &root).await?;
+            return tx.commit().await.map_err(store_error);
+        };
+        if (old, &before) == (size, &root) {
+            return Ok(());
+        }
+        let before = before.parse().map_err(|error: hafen_tlog::HashError| Error::internal(error))?;
+        tree.follows(fetch, base, old, &before).await?;
+        let mut tx = self.0.db.write().await?;
+        store::tree_set(&mut tx, url, size, &root).await?;
+        tx.commit().await.map_err(store_error)
     }
 
     /// Tells of certificates that are still unknown after the grace.

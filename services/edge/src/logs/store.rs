@@ -39,6 +39,38 @@ pub async fn position_set(tx: &mut Tx, url: &str, position: u64) -> Result<()> {
     Ok(())
 }
 
+/// The tree that a log signed last; none when none was checked.
+pub async fn tree(db: &Db, url: &str) -> Result<Option<(u64, String)>> {
+    let row = sqlx::query("SELECT size, root FROM log WHERE url = $1 AND root <> ''")
+        .bind(url)
+        .fetch_optional(db.reader())
+        .await
+        .map_err(store_error)?;
+    row.map(|row| Ok((u64::try_from(number(&row, "size")?).unwrap_or(0), text(&row, "root")?))).transpose()
+}
+
+pub async fn tree_set(tx: &mut Tx, url: &str, size: u64, root: &str) -> Result<()> {
+    sqlx::query("UPDATE log SET size = $2, root = $3 WHERE url = $1")
+        .bind(url)
+        .bind(i64::try_from(size).unwrap_or(i64::MAX))
+        .bind(root)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// How many certificates of a host were seen since.
+pub async fn sightings_since(tx: &mut Tx, host: &str, since: Timestamp) -> Result<i64> {
+    let row = sqlx::query("SELECT COUNT(*) AS count FROM sighting WHERE host = $1 AND seen_at > $2")
+        .bind(host)
+        .bind(since.micros())
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    number(&row, "count")
+}
+
 pub async fn sighting_insert(tx: &mut Tx, sighting: &Sighting) -> Result<()> {
     sqlx::query(
         "INSERT INTO sighting (log, position, host, serial, issuer, names, seen_at, judged) VALUES ($1, $2, $3, $4, $5, $6, $7, 0) \

@@ -115,6 +115,19 @@ impl Pebble {
     }
 }
 
+/// Has certificates be as old as they are after an hour.
+async fn aged(db: &testing::TestDb) {
+    let db = hafen_db::Db::open(&db.location, "edge", hafen_edge::store::MIGRATIONS).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    let hour = 3_600_000_000_i64;
+    hafen_db::sqlx::query("UPDATE certificate SET issued_at = issued_at - $1")
+        .bind(hour)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
 /// The subject's names and the issuer of what is shown for a host.
 async fn shown(service: &Service, host: &str) -> String {
     let line = format!(
@@ -144,6 +157,9 @@ async fn by_http_through_refusals() {
         assert_eq!(service.ready("shop.localhost", 20).await["issuer"], "internal", "{name}");
         // Renewed, by the same account; the old one is shown meanwhile.
         let before = service.certificate("shop.example.org").await;
+        let (status, refused) = service.call("POST", "hello/certificates/shop.example.org", json!({})).await;
+        assert_eq!((status, &refused["code"]), (429, &json!("certificate_too_soon")), "{name}: {refused}");
+        aged(&db).await;
         let (status, _) = service.call("POST", "hello/certificates/shop.example.org", json!({})).await;
         assert_eq!(status, 202, "{name}");
         let began = Instant::now();
@@ -225,4 +241,27 @@ async fn what_cannot_be_had_is_told_and_tried_again() {
     assert!(failed["reason"].as_str().unwrap().contains("--acme-dns-hook"), "{failed}");
     assert!(failed["next_try"].is_string() && failed["fingerprint"] == Value::Null, "{failed}");
     assert!(!service.events("certificate.failed").await.is_empty());
+    // By hand it is tried no sooner.
+    let (status, refused) =
+        service.call("POST", "hello/certificates/%2A.preview.example.org", json!({})).await;
+    assert_eq!((status, &refused["code"]), (429, &json!("certificate_too_soon")), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("--acme-dns-hook"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_start_without_the_authority_takes_no_certificate_away() {
+    let pebble = Pebble::start(0).await;
+    let db = testing::sqlite();
+    let service = pebble.service(&db, pebble.config()).await;
+    service.route("shop.example.org").await;
+    let before = service.ready("shop.example.org", 60).await;
+    drop(service);
+    // Somebody forgot the option.
+    let without = Options::new(&db.location).open().await;
+    // Another certificate is come by meanwhile: whatever would have been done to the first was done.
+    without.route("other.example.org").await;
+    assert_eq!(without.ready("other.example.org", 20).await["issuer"], "internal");
+    let kept = without.certificate("shop.example.org").await;
+    assert_eq!((&kept["issuer"], &kept["fingerprint"]), (&"acme".into(), &before["fingerprint"]), "{kept}");
+    assert!(shown(&without, "shop.example.org").await.contains("Pebble"));
 }

@@ -1,9 +1,10 @@
 //! What a client of the API sees, on both databases.
 
-use hafen_base::{Permitted, SteppedClock};
+use hafen_base::{Permitted, Projects, Sight, SteppedClock};
 use hafen_db::testing;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::{Options, Service};
 
@@ -190,4 +191,81 @@ async fn broken_input_is_told_where() {
     assert_eq!((status, answer["detail"].as_str().unwrap().contains("lower case")), (400, true));
     let (status, _) = service.call("PUT", "nothing/routes/a.b", route()).await;
     assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_project_of_the_same_name_inherits_nothing() {
+    for (db, service, _db) in services().await {
+        service.route("shop.example.org").await;
+        let backend = json!({ "endpoints": [{ "id": "a", "machine": "web-1", "port": 80 }] });
+        let (status, _) = service.call("PUT", "hello/backends/web", backend.clone()).await;
+        assert_eq!(status, 201, "{db}");
+        service.inventory.founded("hello", "2026-02-02T00:00:00Z");
+        for path in ["routes/shop.example.org", "backends/web", "certificates/shop.example.org"] {
+            let (status, answer) = service.call("GET", &format!("hello/{path}"), Value::Null).await;
+            assert_eq!(status, 404, "{db}: {path} {answer}");
+        }
+        for noun in ["routes", "backends", "certificates"] {
+            let (_, list) = service.call("GET", &format!("hello/{noun}"), Value::Null).await;
+            assert_eq!(list["items"], json!([]), "{db}: {noun}");
+        }
+        let (status, _) = service.call("DELETE", "hello/routes/shop.example.org", Value::Null).await;
+        assert_eq!(status, 404, "{db}");
+        // A backend of its own is a new one.
+        let (status, _) = service.call("PUT", "hello/backends/web", backend).await;
+        assert_eq!(status, 201, "{db}");
+        service.edge.tidy().await.unwrap();
+        assert!(service.proxy.table().host("shop.example.org").is_none(), "{db}: it leads nowhere any more");
+        let (status, _) = service.call("GET", "hello/backends/web", Value::Null).await;
+        assert_eq!(status, 200, "{db}: what is the new one's stays");
+        // So it goes with one that is not there at all.
+        service.inventory.ended("hello");
+        service.edge.tidy().await.unwrap();
+        assert!(service.proxy.table().backend("hello", "web").is_empty(), "{db}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_that_comes_while_others_are_looked_through_keeps_its_hosts() {
+    for (db, service, _db) in services().await {
+        service.inventory.late(&service.edge);
+        service.edge.tidy().await.unwrap();
+        let (status, answer) = service.call("GET", "late/routes/late.example.org", Value::Null).await;
+        assert_eq!(status, 200, "{db}: {answer}");
+        service.edge.tidy().await.unwrap();
+        assert!(service.proxy.table().host("late.example.org").is_some(), "{db}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_was_given_back_is_nobody_elses_at_once() {
+    for (name, test) in testing::both() {
+        let clock = SteppedClock::new();
+        let options = Options { clock: Arc::new(clock.clone()), runs: false, ..Options::new(&test.location) };
+        let service = options.open().await;
+        service.route("shop.example.org").await;
+        service.call("DELETE", "hello/routes/shop.example.org", Value::Null).await;
+        let of = |project: &str| {
+            let names = Arc::new([project.to_owned()].into());
+            Permitted::Only(Sight { projects: Projects::These(names), ..Sight::default() })
+        };
+        let put = |project: &'static str, permitted| {
+            let path = format!("{project}/routes/shop.example.org");
+            let service = &service;
+            async move {
+                let (status, _, answer) = service.ask(Some(permitted), "PUT", &path, &[], route()).await;
+                (status, answer["code"].as_str().unwrap_or("").to_owned())
+            }
+        };
+        assert_eq!(put("other", of("other")).await, (409, "host_held".into()), "{name}");
+        // Who had it may have it again, and so may who sees what had it.
+        assert_eq!(put("hello", of("hello")).await.0, 201, "{name}");
+        service.call("DELETE", "hello/routes/shop.example.org", Value::Null).await;
+        assert_eq!(put("other", of("hello")).await.0, 201, "{name}");
+        service.call("DELETE", "other/routes/shop.example.org", Value::Null).await;
+        clock.step(Duration::from_secs(29 * 24 * 3600));
+        assert_eq!(put("hello", of("hello")).await.0, 409, "{name}");
+        clock.step(Duration::from_secs(2 * 24 * 3600));
+        assert_eq!(put("hello", of("hello")).await.0, 201, "{name}: it is free");
+    }
 }

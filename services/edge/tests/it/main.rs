@@ -3,6 +3,7 @@
 
 mod acme;
 mod api;
+mod leases;
 mod logs;
 mod shared;
 mod support;

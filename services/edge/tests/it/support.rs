@@ -1,7 +1,8 @@
 //! An edge over a machines service with two projects, with or without a data plane.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use hafen_base::{Clock, Error, Permitted, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{ByteStream, Client, Token, Transport};
 use hafen_db::Location;
-use hafen_edge::{AcmeConfig, Edge, EdgeConfig, HttpChallenges};
+use hafen_edge::{AcmeConfig, Edge, EdgeConfig, HttpChallenges, WatchedLog};
 use hafen_proxy::{BoxStream, Connect, Limits, Listeners, Proxy, ProxyConfig};
 use hafen_seal::MasterKey;
 use hafen_work::Health;
@@ -21,25 +22,66 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-/// A machines service with the projects `hello` and `other`.
-struct Inventory;
+/// A machines service with the projects `hello` and `other`, until it is told otherwise.
+pub struct Inventory {
+    /// When they were founded.
+    projects: Mutex<BTreeMap<String, &'static str>>,
+    /// Where a project comes with a host, just when the projects were listed.
+    late: Mutex<Option<Edge>>,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        let projects = ["hello", "other"].map(|name| (name.to_owned(), "2026-01-01T00:00:00Z"));
+        Self { projects: Mutex::new(projects.into()), late: Mutex::default() }
+    }
+}
+
+impl Inventory {
+    pub fn founded(&self, project: &str, at: &'static str) {
+        self.projects.lock().unwrap().insert(project.into(), at);
+    }
+
+    pub fn late(&self, edge: &Edge) {
+        *self.late.lock().unwrap() = Some(edge.clone());
+    }
+
+    pub fn ended(&self, project: &str) {
+        self.projects.lock().unwrap().remove(project);
+    }
+}
+
+struct Inside(Arc<Inventory>);
 
 #[async_trait]
-impl Transport for Inventory {
+impl Transport for Inside {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>> {
         let amounts = json!({ "machines": 1, "cpus": 1, "memory": 1, "disk": 1 });
-        let project = |name: &str| json!({ "name": name, "quota": amounts, "usage": amounts, "generation": 1, "created_at": "2026-01-01T00:00:00Z" });
         let path = request.uri().path();
+        let late = if path == "/api/v1/projects" { self.0.late.lock().unwrap().take() } else { None };
+        let projects = self.0.projects.lock().unwrap().clone();
+        let project = |name: &str| json!({ "name": name, "quota": amounts, "usage": amounts, "generation": 1, "created_at": projects[name] });
         let answer = match path.strip_prefix("/api/v1/projects") {
-            Some("") => json!({ "items": [project("hello"), project("other")], "next_page": null }),
-            Some("/hello") => project("hello"),
-            Some("/other") => project("other"),
+            Some("") => {
+                let all: Vec<Value> = projects.keys().map(|name| project(name)).collect();
+                json!({ "items": all, "next_page": null })
+            }
+            Some(rest) if projects.contains_key(rest.trim_start_matches('/')) => {
+                project(rest.trim_start_matches('/'))
+            }
             _ => {
                 let mut answer = Response::new(Body::empty());
                 *answer.status_mut() = StatusCode::NOT_FOUND;
                 return Ok(answer);
             }
         };
+        if let Some(edge) = late {
+            self.0.founded("late", "2026-03-03T00:00:00Z");
+            let body = serde_json::from_value(json!({ "paths": { "/": [{ "backend": "web" }] } })).unwrap();
+            edge.route_put("late", "late.example.org", body, &Permitted::nothing(), |_| Ok(()))
+                .await
+                .unwrap();
+        }
         Ok(Response::new(Body::from(answer.to_string())))
     }
 
@@ -61,6 +103,8 @@ pub struct Service {
     pub edge: Edge,
     pub proxy: Arc<Proxy>,
     pub https: SocketAddr,
+    pub inventory: Arc<Inventory>,
+    pub health: Health,
     stop: watch::Sender<bool>,
 }
 
@@ -75,7 +119,7 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub key: MasterKey,
     pub acme: Option<AcmeConfig>,
-    pub logs: Vec<String>,
+    pub logs: Vec<WatchedLog>,
     /// Runs reconcilers and listeners.
     pub runs: bool,
 }
@@ -113,12 +157,13 @@ impl Options {
             https_port: https_at.port(),
         };
         let proxy = Proxy::new(config, &*random);
+        let (inventory, health) = (Arc::<Inventory>::default(), Health::default());
         let edge = Edge::open(EdgeConfig {
             location: self.location,
-            platform: Client::new(Arc::new(Inventory), Token::new("t")),
+            platform: Client::new(Arc::new(Inside(Arc::clone(&inventory))), Token::new("t")),
             clock: self.clock,
             random,
-            health: Health::default(),
+            health: health.clone(),
             key: self.key,
             acme: self.acme,
             logs: self.logs,
@@ -136,7 +181,7 @@ impl Options {
             let listeners = Listeners { http: Some(http), https: Some(https) };
             tokio::spawn(hafen_proxy::serve(Arc::clone(&proxy), listeners, stopped));
         }
-        Service { edge, proxy, https: https_at, stop }
+        Service { edge, proxy, https: https_at, inventory, health, stop }
     }
 }
 
