@@ -148,7 +148,7 @@ fn escaped(text: &[u8], start: usize) -> bool {
 }
 
 fn newlines(text: &[u8]) -> usize {
-    text.iter().filter(|byte| **byte == b'\n').count()
+    text.split(|byte| *byte == b'\n').count() - 1
 }
 
 /// Whether the line of this place, or the one before it, says that it is meant.

@@ -474,7 +474,7 @@ impl Apps {
 
     /// The caches and logs of its builds are nobody's any more.
     pub(crate) async fn folders_gone(&self, project: &str, name: &str) {
-        for kind in ["logs", "caches"] {
+        for kind in ["logs", "caches", "statements"] {
             let folder = self.0.folder.join(kind).join(project).join(name);
             let _absent = tokio::fs::remove_dir_all(folder).await;
         }

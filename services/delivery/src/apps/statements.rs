@@ -147,8 +147,11 @@ mod tests {
             deployments: 0,
             releases: 0,
             builds: 0,
+            balance: 0,
             told: 0,
             preview: None,
+            again: None,
+            project_since: 0,
             created_at: Timestamp::from_micros(created),
             updated_at: Timestamp::from_micros(created),
         }

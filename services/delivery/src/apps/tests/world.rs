@@ -189,6 +189,10 @@ impl Sources for Commits {
         file.flush().and_then(|()| file.rewind()).map_err(Error::internal)?;
         Ok((file, 0))
     }
+
+    async fn keep(&self, _used: &[(String, String)]) -> Result<()> {
+        Ok(())
+    }
 }
 
 pub struct Secrets;
