@@ -30,19 +30,16 @@ impl Reconciler for Repositories {
     async fn reconcile(&self, key: &str) -> Result<Next> {
         let delivery = &self.0;
         let folder = hafen_git::Repository::new(key)?;
-        match store::repository::get(delivery.0.db.reader(), key).await? {
-            Some(row) => {
-                delivery.0.git.ensure(&folder, &row.repository.default_branch).await?;
-                delivery.0.git.set_head(&folder, &row.repository.default_branch).await?;
-                delivery.tell(key).await?;
-            }
-            None => {
-                let _turn = delivery.0.turn(key).lock_owned().await;
-                delivery.0.git.remove(&folder).await?;
-                let mut tx = delivery.0.db.write().await?;
-                store::repository::forget_gone(&mut tx, key).await?;
-                tx.commit().await.map_err(store_error)?;
-            }
+        if let Some(row) = store::repository::get(delivery.0.db.reader(), key).await? {
+            delivery.0.git.ensure(&folder, &row.repository.default_branch).await?;
+            delivery.0.git.set_head(&folder, &row.repository.default_branch).await?;
+            delivery.tell(key).await?;
+        } else {
+            let _turn = delivery.0.turn(key).lock_owned().await;
+            delivery.0.git.remove(&folder).await?;
+            let mut tx = delivery.0.db.write().await?;
+            store::repository::forget_gone(&mut tx, key).await?;
+            tx.commit().await.map_err(store_error)?;
         }
         Ok(Next::Done)
     }

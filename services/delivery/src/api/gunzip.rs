@@ -52,14 +52,11 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> State<S> {
         loop {
             let Some(decoder) = &mut self.decoder else { return Ok(None) };
             if self.rest.is_empty() {
-                match self.body.next().await.transpose()? {
-                    Some(bytes) => self.rest = bytes,
-                    None => {
-                        decoder.try_finish()?;
-                        let last = std::mem::take(decoder.get_mut());
-                        self.decoder = None;
-                        return self.give(last);
-                    }
+                if let Some(bytes) = self.body.next().await.transpose()? { self.rest = bytes } else {
+                    decoder.try_finish()?;
+                    let last = std::mem::take(decoder.get_mut());
+                    self.decoder = None;
+                    return self.give(last);
                 }
             }
             let piece = self.rest.split_to(self.rest.len().min(PIECE));

@@ -263,21 +263,18 @@ impl Delivery {
     ) -> Result<Page<GitCommit>> {
         let (row, folder) = self.repository_ready(project, name).await?;
         // A page goes on from a commit, so that what is pushed in between moves nothing.
-        let (from, skip) = match after.split_once(' ') {
-            Some((commit, skip)) => {
-                let skip: u32 =
-                    skip.parse().map_err(|_| Error::invalid_field("/page", "not a page token"))?;
-                (self.0.git.resolve(&folder, commit).await?, skip)
-            }
-            None => {
-                let asked = reference.unwrap_or(&row.repository.default_branch);
-                match self.0.git.resolve(&folder, asked).await {
-                    // Nothing was pushed yet.
-                    Err(error) if reference.is_none() && error.kind() == hafen_base::ErrorKind::NotFound => {
-                        return Ok(Page { items: Vec::new(), next_page: None });
-                    }
-                    found => (found?, 0),
+        let (from, skip) = if let Some((commit, skip)) = after.split_once(' ') {
+            let skip: u32 =
+                skip.parse().map_err(|_| Error::invalid_field("/page", "not a page token"))?;
+            (self.0.git.resolve(&folder, commit).await?, skip)
+        } else {
+            let asked = reference.unwrap_or(&row.repository.default_branch);
+            match self.0.git.resolve(&folder, asked).await {
+                // Nothing was pushed yet.
+                Err(error) if reference.is_none() && error.kind() == hafen_base::ErrorKind::NotFound => {
+                    return Ok(Page { items: Vec::new(), next_page: None });
                 }
+                found => (found?, 0),
             }
         };
         let found = self.0.git.commits(&folder, &from, skip, limit.get() + 1).await?;

@@ -129,14 +129,11 @@ impl Apps {
             self.rolls(app, row, &release).await?;
             return Ok(None);
         }
-        let commit = match &row.commit {
-            Some(commit) => commit.clone(),
-            None => {
-                let found =
-                    self.0.sources.resolve(&app.project, &app.spec.source, row.git_ref.as_deref()).await?;
-                row.commit = Some(found.clone());
-                found
-            }
+        let commit = if let Some(commit) = &row.commit { commit.clone() } else {
+            let found =
+                self.0.sources.resolve(&app.project, &app.spec.source, row.git_ref.as_deref()).await?;
+            row.commit = Some(found.clone());
+            found
         };
         let Some(wanted) = &app.spec.build else {
             let artifact = self.packed(app, &commit).await?;
