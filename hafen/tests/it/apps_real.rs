@@ -192,5 +192,7 @@ fn static_files_are_served_without_a_web_server() {
         told.starts_with("HTTP/1.1 200 OK") && told.contains("<h1>hello</h1>") && told.contains("text/html"),
         "{told}"
     );
+    // The stack did not make it, so that it does not take its machines away either.
+    shop.platform.good(&["app", "delete", "shop"]);
     shop.platform.good(&["destroy", "--yes"]);
 }
