@@ -7,6 +7,9 @@
 //! they are well, lets the balancer send them requests, and takes the older set away (`rollout`). What to do next is decided
 //! in one pure place (`plan`): a rollback, the loss of a machine and a crash of the platform are nothing special there.
 //!
+//! Deployments are prepared (`prepare`: source, build, artefact) beside the rollouts and not in them: what serves is healed
+//! while a source does not answer. Who takes requests is told to the balancer until it has heard, and nobody ends before.
+//!
 //! A step is recorded before the next one is decided, and everything done on a machine may be done twice (`hands`), so that
 //! a crash and a normal step take the same road.
 //!

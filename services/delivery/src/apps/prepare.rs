@@ -129,7 +129,9 @@ impl Apps {
             self.rolls(app, row, &release).await?;
             return Ok(None);
         }
-        let commit = if let Some(commit) = &row.commit { commit.clone() } else {
+        let commit = if let Some(commit) = &row.commit {
+            commit.clone()
+        } else {
             let found =
                 self.0.sources.resolve(&app.project, &app.spec.source, row.git_ref.as_deref()).await?;
             row.commit = Some(found.clone());
@@ -172,6 +174,12 @@ impl Apps {
         let build = store::build(&parts.db, &app.project, &app.name, number).await?;
         let build = build.ok_or_else(|| Error::not_found(format!("build b{number}")))?;
         match (build.state, &build.artifact) {
+            (BuildState::Succeeded, Some(artifact)) if !self.0.store.has(artifact) => {
+                // Collected as this was about to keep it: it is built again.
+                (row.build, row.state) = (None, DeploymentState::Queued);
+                self.deployment_put(app, row).await?;
+                Ok(Some(Duration::from_secs(1)))
+            }
             (BuildState::Succeeded, Some(artifact)) => {
                 let release = self.release_made(app, row, &commit, Some(number), artifact).await?;
                 self.rolls(app, row, &release).await?;

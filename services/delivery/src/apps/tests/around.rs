@@ -24,7 +24,7 @@ async fn text(world: &World, path: &str) -> String {
 async fn another_project_of_that_name_has_nothing_of_it() {
     for world in worlds().await {
         for app in ["shop", "old"] {
-            world.put(app, &spec(json!({}))).await.unwrap();
+            world.put(app, &spec(&json!({}))).await.unwrap();
             world.steps(app, 12).await;
         }
         let logs = world.folder.path().join("apps/caches/hello/shop");
@@ -42,7 +42,7 @@ async fn another_project_of_that_name_has_nothing_of_it() {
         }
         // The new one makes an app of the same name: it begins with nothing.
         let deleted = world.balancer.deleted.lock().unwrap().len();
-        world.put("shop", &spec(json!({ "run": "./another" }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "run": "./another" }))).await.unwrap();
         let app = world.app("shop").await.unwrap();
         assert_eq!((app.generation, app.releases, app.live), (1, 0, None));
         assert!(!logs.exists(), "caches of builds of the first");
@@ -59,7 +59,7 @@ async fn another_project_of_that_name_has_nothing_of_it() {
 #[tokio::test]
 async fn what_a_process_says_is_not_for_everybody() {
     for world in worlds().await {
-        let broken = spec(json!({ "run": "./broken", "on": "web-1", "replicas": 1 }));
+        let broken = spec(&json!({ "run": "./broken", "on": "web-1", "replicas": 1 }));
         world.put("shop", &broken).await.unwrap();
         world.steps("shop", 3).await;
         world.clock.step(Duration::from_secs(180));
@@ -76,7 +76,7 @@ async fn what_a_process_says_is_not_for_everybody() {
         let shown = text(&world, "/api/v1/projects/hello/apps/shop/deployments/d1").await;
         assert!(!shown.contains("is simulated"), "{shown}");
         // Neither does a migration.
-        world.put("shop", &spec(json!({ "migrate": "./fail", "on": "web-1" }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "migrate": "./fail", "on": "web-1" }))).await.unwrap();
         world.steps("shop", 4).await;
         assert_eq!(world.states("shop").await, ["failed", "failed"]);
         let said = "the simulated migration fails";
@@ -127,7 +127,7 @@ fn a_systemd_that_does_not_answer_fails_no_migration() {
 async fn a_secret_that_is_named_anew_needs_the_right_to_read_it() {
     for world in worlds().await {
         let with =
-            |run: &str, secret: &str| spec(json!({ "run": run, "env": { "X": { "secret": secret } } }));
+            |run: &str, secret: &str| spec(&json!({ "run": run, "env": { "X": { "secret": secret } } }));
         let put = async |role: &str, wanted| {
             somebody(role).acts(world.apps.app_put("hello", "shop", &wanted, &|_| Ok(()))).await
         };

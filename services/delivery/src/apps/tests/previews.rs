@@ -26,7 +26,7 @@ fn push(id: &str, updates: &[(&str, Option<&str>)]) -> Push {
 const PREVIEW: &str = "shop-feature-x";
 
 async fn shop(world: &World) {
-    let wanted = spec(json!({
+    let wanted = spec(&json!({
         "migrate": "./migrate", "env": { "LOG": "info", "DB": { "secret": "db" } },
         "preview": { "branches": ["feature/*"] },
     }));
@@ -112,7 +112,7 @@ async fn a_stopped_machine_holds_up_no_deletion() {
         assert_eq!(world.app("shop").await, None);
         assert!(world.runs("web-1", "shop").is_empty());
         // Another of that name: what lies there of the first is not its own.
-        world.put("shop", &spec(json!({ "run": "./another", "replicas": 3 }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "run": "./another", "replicas": 3 }))).await.unwrap();
         world.steps("shop", 15).await;
         world.boots("web-2", Some("b"));
         world.steps("shop", 2).await;

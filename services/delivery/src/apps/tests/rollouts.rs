@@ -25,7 +25,7 @@ async fn live(world: &World, app: &str, more: serde_json::Value) {
 async fn no_port_of_a_machine_is_given_twice() {
     for world in worlds().await {
         for app in ["a", "b"] {
-            world.put(app, &spec(json!({ "on": "web-1", "replicas": 1 }))).await.unwrap();
+            world.put(app, &spec(&json!({ "on": "web-1", "replicas": 1 }))).await.unwrap();
         }
         // Seen before the other had anything there.
         let b = world.app("b").await.unwrap();
@@ -51,13 +51,13 @@ async fn no_port_of_a_machine_is_given_twice() {
 async fn one_for_which_another_answers_does_not_serve() {
     for world in worlds().await {
         // Nobody knows of it, and it holds the port.
-        let foreign = spec(json!({}));
+        let foreign = spec(&json!({}));
         let unit =
             Unit { app: "aaa", id: "d1-0", release: 1, artifact: "x", port: Some(8080), spec: &foreign };
         let at = At { project: "hello", machine: "web-1" };
         let archive = unit.archive(&Secrets::new()).unwrap();
         world.hands.start(at, "aaa", "d1-0", archive).await.unwrap();
-        world.put("b", &spec(json!({ "on": "web-1", "replicas": 1, "run": "./ends" }))).await.unwrap();
+        world.put("b", &spec(&json!({ "on": "web-1", "replicas": 1, "run": "./ends" }))).await.unwrap();
         world.steps("b", 12).await;
         assert_eq!(world.states("b").await, ["failed"]);
         assert!(world.deployment("b", 1).await.reason.contains("ends again and again"));
@@ -69,7 +69,7 @@ async fn one_for_which_another_answers_does_not_serve() {
 async fn what_the_balancer_did_not_hear_is_told_again() {
     for world in worlds().await {
         *world.balancer.broken.lock().unwrap() = true;
-        world.put("shop", &spec(json!({}))).await.unwrap();
+        world.put("shop", &spec(&json!({}))).await.unwrap();
         world.steps("shop", 12).await;
         assert_eq!(serving(&world.processes("shop").await), 2);
         *world.balancer.broken.lock().unwrap() = false;
@@ -144,7 +144,7 @@ async fn what_serves_is_healed_while_a_fetch_hangs() {
 #[tokio::test]
 async fn migrations_of_an_app_wait_for_each_other() {
     for world in worlds().await {
-        world.put("shop", &spec(json!({ "migrate": "./slow", "on": "web-1" }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "migrate": "./slow", "on": "web-1" }))).await.unwrap();
         world.steps("shop", 3).await;
         world.deploy("shop", C2).await;
         let mut met = 0;
@@ -158,9 +158,9 @@ async fn migrations_of_an_app_wait_for_each_other() {
         assert_eq!(met, 5, "the second began before the first was done");
         assert_eq!(world.states("shop").await, ["superseded", "succeeded"]);
         // One that has none of its own waits as well.
-        world.put("shop", &spec(json!({ "migrate": "./slow x", "on": "web-1" }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "migrate": "./slow x", "on": "web-1" }))).await.unwrap();
         world.steps("shop", 2).await;
-        world.put("shop", &spec(json!({ "on": "web-1" }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "on": "web-1" }))).await.unwrap();
         world.steps("shop", 2).await;
         assert!(world.processes("shop").await.iter().all(|row| row.set == 2), "it began on half a schema");
         world.steps("shop", 20).await;
@@ -171,7 +171,7 @@ async fn migrations_of_an_app_wait_for_each_other() {
 #[tokio::test]
 async fn a_migration_that_failed_is_tried_anew_by_the_next_deployment() {
     for world in worlds().await {
-        world.put("shop", &spec(json!({ "migrate": "./fail", "on": "web-1" }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "migrate": "./fail", "on": "web-1" }))).await.unwrap();
         world.steps("shop", 5).await;
         world.deploy("shop", C1).await;
         world.steps("shop", 5).await;
@@ -185,7 +185,7 @@ async fn a_migration_that_failed_is_tried_anew_by_the_next_deployment() {
 #[tokio::test]
 async fn a_release_of_no_processes_migrates_before_its_first() {
     for world in worlds().await {
-        world.put("shop", &spec(json!({ "migrate": "./slow", "on": "web-1", "replicas": 0 }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "migrate": "./slow", "on": "web-1", "replicas": 0 }))).await.unwrap();
         world.steps("shop", 4).await;
         assert_eq!(world.states("shop").await, ["succeeded"]);
         world.apps.scale("hello", "shop", 1, None).await.unwrap();
@@ -204,7 +204,7 @@ async fn a_change_of_configuration_keeps_the_newer_commit() {
         world.deploy("shop", C2).await;
         let refused = world.apps.restart("hello", "shop", None).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
-        world.put("shop", &spec(json!({ "env": { "A": "b" } }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "env": { "A": "b" } }))).await.unwrap();
         let made = world.deployment("shop", 3).await;
         assert_eq!((made.kind.as_str(), made.commit.as_deref()), ("configure", Some(C2)));
         world.steps("shop", 20).await;
@@ -215,7 +215,7 @@ async fn a_change_of_configuration_keeps_the_newer_commit() {
 #[tokio::test]
 async fn the_release_that_is_live_keeps_its_artefact() {
     for world in worlds().await {
-        world.put("shop", &spec(json!({ "replicas": 0 }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "replicas": 0 }))).await.unwrap();
         world.steps("shop", 3).await;
         for number in 0..11 {
             world.deploy("shop", &format!("{number:040}")).await;
@@ -235,12 +235,12 @@ async fn the_release_that_is_live_keeps_its_artefact() {
 #[tokio::test]
 async fn one_whose_start_was_not_written_down_is_ended() {
     for world in worlds().await {
-        world.put("shop", &spec(json!({ "on": "web-1", "replicas": 1 }))).await.unwrap();
+        world.put("shop", &spec(&json!({ "on": "web-1", "replicas": 1 }))).await.unwrap();
         world.steps("shop", 1).await;
         let rows = world.processes("shop").await;
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].phase(), Phase::Placed);
-        let wanted = spec(json!({}));
+        let wanted = spec(&json!({}));
         let unit =
             Unit { app: "shop", id: "d1-0", release: 1, artifact: "x", port: Some(8080), spec: &wanted };
         let at = At { project: "hello", machine: "web-1" };

@@ -211,7 +211,7 @@ pub struct ByName;
 impl Rights for ByName {
     async fn roles(&self, actor: &Actor, action: &str, _project: &str) -> Result<Option<Vec<String>>> {
         let may = match actor.id.as_str() {
-            "viewer" => action.ends_with(".read") && action != "secret.read",
+            "viewer" => matches!(action, "app.read" | "deployment.read"),
             "developer" => action != "secret.read",
             _ => true,
         };
@@ -243,7 +243,7 @@ pub async fn worlds() -> Vec<World> {
     worlds
 }
 
-pub fn spec(more: Value) -> AppSpec {
+pub fn spec(more: &Value) -> AppSpec {
     let mut spec = json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop", "replicas": 2,
                            "health": { "path": "/", "interval_ms": 1000 } });
     for (name, value) in more.as_object().unwrap() {
