@@ -99,14 +99,14 @@ fn platform(at: SocketAddr) -> (Platform, std::path::PathBuf) {
 /// Under a limit of open files that a shell sets, as many silent connections as it allows keep nobody from the API.
 #[test]
 fn silent_connections_take_nobody_elses_files() {
-    let stage = ["prlimit", "--nofile=700:700", "--"].map(ToOwned::to_owned).to_vec();
+    let stage = ["prlimit", "--nofile=500:500", "--"].map(ToOwned::to_owned).to_vec();
     let platform = Platform::staged(&["--edge-http", "127.0.0.1:0", "--edge-https", "127.0.0.1:0"], stage);
     let at = edge(&platform, "http");
     let held: Vec<TcpStream> = (0..800).filter_map(|_| TcpStream::connect(at).ok()).collect();
     for project in ["one", "two", "three"] {
         put(&platform, project, &json!({}));
     }
-    assert!(platform.log().contains("The edge takes up to 62 connections"), "{}", platform.log());
+    assert!(platform.log().contains("The edge takes up to 32 connections"), "{}", platform.log());
     assert!(!platform.log().contains("Too many open files"), "{}", platform.log());
     drop(held);
     drop(platform);

@@ -56,6 +56,13 @@ pub fn check_host(host: &str) -> Result<()> {
     let labels = name.split('.').all(|label| check_label("host", label).is_ok());
     let number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if host.len() <= 253 && labels && !number && (host == name || name.contains('.')) {
+        // Below it names are given out to all comers, as below co.uk or github.io: one who had the star had everybody's.
+        if host != name && psl::suffix_str(name) == Some(name) {
+            return Err(Error::invalid(format!(
+                "anybody can have names below {name} (it is a public suffix), so that a star over it is nobody's: name hosts below \
+                 a domain of your own"
+            )));
+        }
         return Ok(());
     }
     Err(Error::invalid(format!(
@@ -261,15 +268,25 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in
-            ["shop.example.org", "*.example.org", "localhost", "a.localhost", "xn--mnchen-3ya.de", "1.a"]
-        {
+        for good in [
+            "shop.example.org",
+            "*.example.org",
+            "*.shop.co.uk",
+            "*.me.github.io",
+            "*.web.internal",
+            "localhost",
+            "a.localhost",
+            "xn--mnchen-3ya.de",
+            "1.a",
+        ] {
             assert!(check_host(good).is_ok(), "{good}");
         }
         for bad in [
             "",
             "Shop.example.org",
             "a..b",
+            "*.co.uk",
+            "*.github.io",
             "*.org",
             "*",
             "a.*.b",

@@ -3,6 +3,7 @@
 
 mod balance;
 mod clients;
+mod frames;
 mod grpc;
 mod http2;
 mod limits;

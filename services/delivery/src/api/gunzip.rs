@@ -52,7 +52,9 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> State<S> {
         loop {
             let Some(decoder) = &mut self.decoder else { return Ok(None) };
             if self.rest.is_empty() {
-                if let Some(bytes) = self.body.next().await.transpose()? { self.rest = bytes } else {
+                if let Some(bytes) = self.body.next().await.transpose()? {
+                    self.rest = bytes
+                } else {
                     decoder.try_finish()?;
                     let last = std::mem::take(decoder.get_mut());
                     self.decoder = None;

@@ -264,8 +264,7 @@ impl Delivery {
         let (row, folder) = self.repository_ready(project, name).await?;
         // A page goes on from a commit, so that what is pushed in between moves nothing.
         let (from, skip) = if let Some((commit, skip)) = after.split_once(' ') {
-            let skip: u32 =
-                skip.parse().map_err(|_| Error::invalid_field("/page", "not a page token"))?;
+            let skip: u32 = skip.parse().map_err(|_| Error::invalid_field("/page", "not a page token"))?;
             (self.0.git.resolve(&folder, commit).await?, skip)
         } else {
             let asked = reference.unwrap_or(&row.repository.default_branch);

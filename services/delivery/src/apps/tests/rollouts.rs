@@ -16,7 +16,7 @@ fn serving(rows: &[super::super::model::ProcessRow]) -> usize {
 }
 
 async fn live(world: &World, app: &str, more: serde_json::Value) {
-    world.put(app, &spec(more)).await.unwrap();
+    world.put(app, &spec(&more)).await.unwrap();
     world.steps(app, 12).await;
     assert_eq!(world.states(app).await, ["succeeded"], "{:?}", world.deployment(app, 1).await);
 }
@@ -185,7 +185,10 @@ async fn a_migration_that_failed_is_tried_anew_by_the_next_deployment() {
 #[tokio::test]
 async fn a_release_of_no_processes_migrates_before_its_first() {
     for world in worlds().await {
-        world.put("shop", &spec(&json!({ "migrate": "./slow", "on": "web-1", "replicas": 0 }))).await.unwrap();
+        world
+            .put("shop", &spec(&json!({ "migrate": "./slow", "on": "web-1", "replicas": 0 })))
+            .await
+            .unwrap();
         world.steps("shop", 4).await;
         assert_eq!(world.states("shop").await, ["succeeded"]);
         world.apps.scale("hello", "shop", 1, None).await.unwrap();
