@@ -220,7 +220,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let background = tokio::spawn({
         let services = services.clone();
         async move {
-            services.run(bastion, stopped).await;
+            Box::pin(services.run(bastion, stopped)).await;
         }
     });
     home.endpoint_write(&Endpoint {

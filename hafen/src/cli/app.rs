@@ -490,13 +490,12 @@ pub async fn build(context: &Context, command: BuildCommand) -> Result<()> {
     match command {
         BuildCommand::List { app } => builds(context, &client.build_list(&project, &app).await?),
         BuildCommand::Log { app, build } => {
-            let build = match build {
-                Some(build) => build,
-                None => {
-                    let all = client.build_list(&project, &app).await?;
-                    let newest = all.first().map(|build| build.id.clone());
-                    newest.ok_or_else(|| Error::not_found(format!("build of app {app:?} yet")))?
-                }
+            let build = if let Some(build) = build {
+                build
+            } else {
+                let all = client.build_list(&project, &app).await?;
+                let newest = all.first().map(|build| build.id.clone());
+                newest.ok_or_else(|| Error::not_found(format!("build of app {app:?} yet")))?
             };
             print(client.build_log_follow(&project, &app, &build).await?, false).await;
             Ok(())

@@ -54,7 +54,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the platform.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Run the SSH bastion as a process of its own.
     Bastion(crate::bastion::BastionArgs),
     /// Sign in at a platform elsewhere, get short-lived SSH certificates and set up stock ssh: then `ssh web-1.PROJECT.hafen`,
@@ -175,7 +175,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
     crate::reach::say_url(cli.url);
     let context = Context::new(cli.project, cli.json);
     match cli.command {
-        Command::Serve(args) => crate::serve::run(args).await.map(|()| 0),
+        Command::Serve(args) => crate::serve::run(*args).await.map(|()| 0),
         Command::Bastion(args) => crate::bastion::run(args).await.map(|()| 0),
         Command::Login(args) => login::login(&context, args).await.map(|()| 0),
         Command::Logout => sign_in::logout(&context).await.map(|()| 0),

@@ -157,7 +157,7 @@ pub enum DeployKeyCommand {
         /// What it is called.
         #[arg(value_parser = name)]
         key: String,
-        /// The public key, as id_ed25519.pub; - for stdin.
+        /// The public key, as `id_ed25519.pub`; - for stdin.
         file: PathBuf,
         #[arg(long)]
         write: bool,

@@ -52,9 +52,10 @@ fn secrets_by_command() {
     let output = platform.run(&["secret", "read", "key", "--reason", "compare"]);
     assert_eq!(output.stdout, bytes);
 
+    let large = vec![b'x'; 70_000];
     for (arguments, input, code, words) in [
         (&["secret", "set", "empty"][..], &b""[..], 2, "there is no value"),
-        (&["secret", "set", "large"], &[b'x'; 70_000], 1, "at most 65536"),
+        (&["secret", "set", "large"], &large, 1, "at most 65536"),
         (&["secret", "set", "Bad"], b"x", 1, "a secret name has"),
         (&["secret", "set", "x", "--from-file", "nowhere"], b"", 2, "nowhere cannot be read"),
         (&["secret", "set", "x", "value-as-argument"], b"", 2, "unexpected argument"),

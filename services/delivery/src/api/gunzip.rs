@@ -53,7 +53,7 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> State<S> {
             let Some(decoder) = &mut self.decoder else { return Ok(None) };
             if self.rest.is_empty() {
                 if let Some(bytes) = self.body.next().await.transpose()? {
-                    self.rest = bytes
+                    self.rest = bytes;
                 } else {
                     decoder.try_finish()?;
                     let last = std::mem::take(decoder.get_mut());
