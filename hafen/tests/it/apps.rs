@@ -355,3 +355,40 @@ fn builds_come_and_go_with_their_machines() {
         (running == 3).then_some(())
     });
 }
+
+#[test]
+fn a_branch_has_an_environment_for_as_long_as_it_is_there() {
+    let shop = Shop::open(Platform::start(&[]));
+    shop.push("one");
+    let mut spec = spec("./shop");
+    spec["preview"] = json!({ "branches": ["feature/*"], "expires_ms": 86_400_000 });
+    spec["migrate"] = "./shop migrate".into();
+    assert!(shop.set(&spec).status.success());
+    shop.settles();
+    let remote = remote(&shop.platform, &token(&shop.platform), "shop");
+    shop.sh(&format!("git push -q {remote} HEAD:refs/heads/other HEAD:refs/heads/feature/New_login"));
+    let preview = until("the branch has its environment", || {
+        let shown = shop.platform.run(&["app", "show", "shop-feature-new-login", "--json"]);
+        let app: Value = serde_json::from_slice(&shown.stdout).ok()?;
+        (app["state"] == "running").then_some(app)
+    });
+    assert_eq!(healthy(&preview).len(), 1, "{preview}");
+    assert_eq!((&preview["spec"]["migrate"], &preview["spec"]["preview"]), (&Value::Null, &Value::Null));
+    let apps = || shop.platform.json(&["app", "list"])["items"].as_array().unwrap().len();
+    assert_eq!(apps(), 2, "no other branch has one");
+    let host = "shop-feature-new-login.hello.localhost";
+    let routes = || shop.platform.good(&["route", "list"]);
+    until("it has a host", || routes().contains(host).then_some(()));
+    // Another push is another deployment of it, and none of the app.
+    shop.sh(&format!(
+        "git commit -q --allow-empty -m two; git push -q {remote} HEAD:refs/heads/feature/New_login"
+    ));
+    until("it is deployed again", || {
+        let history = shop.platform.json(&["app", "history", "shop-feature-new-login"]);
+        (history["items"][0]["id"] == "d2" && history["items"][0]["state"] == "succeeded").then_some(())
+    });
+    assert_eq!(shop.history().len(), 1);
+    // It goes with its branch.
+    shop.sh(&format!("git push -q {remote} :refs/heads/feature/New_login"));
+    until("it is gone, and its host", || (apps() == 1 && !routes().contains(host)).then_some(()));
+}

@@ -17,6 +17,8 @@ pub struct Wanted {
     pub release: i64,
     pub replicas: u32,
     pub blue_green: bool,
+    /// Whether this set comes as fast as it can: back to a release that served before, as who asks for that is in a hurry.
+    pub urgent: bool,
     /// Whether a deployment brings this set into service: only then can it fail, or succeed.
     pub deploying: bool,
     pub migration: Migration,
@@ -282,8 +284,8 @@ fn places(
     let mut actions = Vec::new();
     let coming = mine.iter().filter(|one| matches!(one.phase, Phase::Placed | Phase::Started)).count();
     let replicas = usize::try_from(wanted.replicas).unwrap_or(usize::MAX);
-    let at_once =
-        if serving_before == 0 || wanted.blue_green { MOST_AT_ONCE } else { replicas.div_ceil(4).max(1) };
+    let whole = serving_before == 0 || wanted.blue_green || wanted.urgent;
+    let at_once = if whole { MOST_AT_ONCE } else { replicas.div_ceil(4).max(1) };
     let mut room = at_once.saturating_sub(coming);
     // How many of this set, and of all, each machine has; and its ports.
     let mut load: BTreeMap<&str, (usize, usize)> = BTreeMap::new();

@@ -12,6 +12,7 @@ fn wanted(set: i64, replicas: u32) -> Wanted {
         release: set,
         replicas,
         blue_green: false,
+        urgent: false,
         deploying: true,
         migration: Migration::Done,
         first_port: 8080,
@@ -124,6 +125,20 @@ fn rolling_never_takes_away_before_it_gives() {
     // And not before the balancer has heard of it.
     draining[1].announced = false;
     assert!(!decided(&w, hosts(&["a", "b"]), draining, 300).contains(&"stop d1-1".to_owned()));
+}
+
+#[test]
+fn the_way_back_is_taken_at_once() {
+    let serving =
+        |index, machine| process(1, index, machine, 8080 + u16::try_from(index).unwrap(), Phase::Serving);
+    let processes = vec![serving(0, "a"), serving(1, "b"), serving(2, "a"), serving(3, "b")];
+    let seen = Seen { hosts: hosts(&["a", "b"]), processes };
+    let places = |wanted: &Wanted| {
+        plan(wanted, &seen, START).iter().filter(|action| matches!(action, Action::Place { .. })).count()
+    };
+    let forth = wanted(2, 4);
+    assert_eq!(places(&forth), 1);
+    assert_eq!(places(&Wanted { urgent: true, ..forth }), 4);
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl Apps {
             release: target.live.release,
             replicas: app.replicas(),
             blue_green: spec.strategy == hafen_client::wire::AppStrategy::BlueGreen,
+            urgent: target.deployment.as_ref().is_some_and(|row| row.kind == "rollback"),
             deploying: target.deployment.is_some(),
             migration,
             first_port: spec.port,
@@ -186,7 +187,8 @@ impl Apps {
         let actions = plan(&wanted, &view.seen, self.now());
         let row_of = |key| view.rows.iter().find(|row| row.key() == key).cloned();
         let (mut wait, mut moved, mut said) = (None, false, String::new());
-        let (mut starts, mut serves) = (Vec::new(), Vec::new());
+        let (mut starts, mut stops, mut probes, mut serves) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for action in &actions {
             match action {
                 Action::Wait(time) => wait = Some(*time),
@@ -217,11 +219,7 @@ impl Apps {
                         starts.push(self.start(app, view, row));
                     }
                 }
-                Action::Probe(key) => {
-                    if let Some(row) = row_of(*key) {
-                        self.probe(app, row).await?;
-                    }
-                }
+                Action::Probe(key) => probes.extend(row_of(*key).map(|row| self.probe(app, row))),
                 Action::Serve(key) => serves.extend(row_of(*key)),
                 Action::Drain(key) => {
                     if let Some(row) = row_of(*key) {
@@ -232,7 +230,7 @@ impl Apps {
                 Action::Stop(key) | Action::Forget(key) => {
                     if let Some(row) = row_of(*key) {
                         let is_gone = matches!(action, Action::Forget(_));
-                        self.stop(app, &row, is_gone).await?;
+                        stops.push(async move { self.stop(app, &row, is_gone).await });
                         moved = true;
                     }
                 }
@@ -247,11 +245,16 @@ impl Apps {
                 }
             }
         }
+        // Side by side: most of it is waiting for machines.
+        let (stops, probes) =
+            futures::future::join(futures::future::join_all(stops), futures::future::join_all(probes)).await;
+        for done in stops.into_iter().chain(probes) {
+            done?;
+        }
         for row in self.running(app, serves).await? {
             self.enter(app, row, Phase::Serving).await?;
             moved = true;
         }
-        // Side by side: most of it is waiting for machines.
         let (mut started, mut refused) = (false, false);
         for start in futures::future::join_all(starts).await {
             let done = start?;
