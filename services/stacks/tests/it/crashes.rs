@@ -72,10 +72,11 @@ async fn killed_while_what_any_request_began_is_under_way() {
 async fn killed_again_and_again() {
     let mut service = Service::new().await;
     let plan = service.plan(&second()).await;
+    // A life begins with ten looks, at what is of each kind: who always died before the first change would never change anything.
     let soon = |service: &Service| {
         let mut world = service.fake.world();
         let now = world.calls;
-        world.faults = Faults { die_at: Some(now + 9), ..Faults::default() };
+        world.faults = Faults { die_at: Some(now + 12), ..Faults::default() };
     };
     // Before it begins: on a busy host it may come far before this test is told that it began.
     soon(&service);
