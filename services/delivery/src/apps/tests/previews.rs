@@ -96,6 +96,28 @@ async fn a_preview_that_goes_holds_up_no_push_and_comes_back() {
     }
 }
 
+#[tokio::test]
+async fn a_preview_ends_when_nothing_was_pushed_for_so_long() {
+    let days = |count: u64| std::time::Duration::from_hours(24 * count);
+    for world in worlds().await {
+        shop(&world).await;
+        world.apps.pushed(&push("p1", &[("feature/x", Some(C2))])).await.unwrap();
+        world.steps(PREVIEW, 15).await;
+        // Seven days unless said; each push begins them anew.
+        world.clock.step(days(6));
+        world.apps.pushed(&push("p2", &[("feature/x", Some(C3))])).await.unwrap();
+        world.steps(PREVIEW, 15).await;
+        world.clock.step(days(6));
+        world.steps(PREVIEW, 5).await;
+        assert!(world.app(PREVIEW).await.is_some_and(|app| !app.destroying));
+        world.clock.step(days(1));
+        world.steps(PREVIEW, 10).await;
+        assert_eq!(world.app(PREVIEW).await, None);
+        assert!(world.balancer.routes.lock().unwrap().is_empty());
+        assert_eq!(world.states("shop").await, ["succeeded"], "the app itself stays");
+    }
+}
+
 async fn delete(world: &World) {
     let gone = world.apps.app_delete("hello", "shop", &|_| Ok(()));
     Actor::platform().acts(gone).await.unwrap();
