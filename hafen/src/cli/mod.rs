@@ -18,6 +18,7 @@ mod plan;
 mod plan_text;
 mod policy;
 mod repository;
+mod rotate;
 mod secret;
 mod show;
 mod sign_in;

@@ -48,6 +48,8 @@ pub enum SecretCommand {
         #[arg(long = "version", value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(1..))]
         number: Option<i64>,
     },
+    /// Rotate a secret: a new version, new processes of the apps that use it, the old value seen to fail, and destroyed.
+    Rotate(super::rotate::RotateArgs),
     /// Destroy the value of an old version, for good.
     Destroy {
         #[arg(value_parser = name)]
@@ -66,6 +68,9 @@ pub enum SecretCommand {
 }
 
 pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
+    if let SecretCommand::Rotate(args) = command {
+        return super::rotate::run(context, args).await;
+    }
     let client = client()?;
     let project = context.project(&client).await?;
     match command {
@@ -128,6 +133,8 @@ pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
                 }
             }
         }
+        // It was taken above.
+        SecretCommand::Rotate(_) => {}
         SecretCommand::Destroy { name, number } => {
             let secret =
                 client.secret_version_destroy(&project, &name, number, &Conditions::default()).await?;
@@ -190,7 +197,7 @@ fn versions(secret: &SecretInfo) {
 /// More than the platform takes, so that it says so.
 const MOST: u64 = 128 << 10;
 
-fn value(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>> {
+pub fn value(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     match file {
         Some(path) if path != Path::new("-") => {
@@ -264,7 +271,7 @@ fn prompt(text: &str) -> Result<Zeroizing<Vec<u8>>> {
     Ok(Zeroizing::new(line.trim_end_matches(['\n', '\r']).as_bytes().to_vec()))
 }
 
-fn encoded(bytes: &[u8]) -> (Secret<String>, SecretEncoding) {
+pub fn encoded(bytes: &[u8]) -> (Secret<String>, SecretEncoding) {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => (Secret::new(text.to_owned()), SecretEncoding::Text),
         _ => (Secret::new(STANDARD.encode(bytes)), SecretEncoding::Base64),

@@ -272,3 +272,45 @@ fn a_plan_names_the_secrets_that_are_missing() {
     assert!(addresses.ends_with(&["app.shop", "route.shop.example.org"]), "{addresses:?}");
     assert!(!plan.to_string().contains("hunter2"));
 }
+
+#[test]
+fn a_rotation_is_done_when_the_old_value_was_seen_to_fail() {
+    let shop = crate::apps::Shop::open(Platform::start(&[]));
+    let platform = &shop.platform;
+    shop.push("one");
+    set(platform, "db-password", b"old");
+    let spec = json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop",
+                       "env": { "DB": { "secret": "db-password" } } });
+    assert!(shop.set(&spec).status.success());
+    shop.settles();
+    // A service that both values open.
+    let service = platform.home.path().join("service");
+    std::fs::write(&service, "old\nnew\n").unwrap();
+    let proof = format!("grep -qxF -f - {}", service.display());
+    let rotate = |more: &[&str], input: &[u8]| {
+        let mut arguments = vec!["secret", "rotate", "db-password", "--proof", &proof];
+        arguments.extend(more);
+        let output = fed(platform, &arguments, input);
+        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let (code, told) = rotate(&[], b"new");
+    assert!(code == Some(1) && told.contains("the old value still opens"), "{told}");
+    assert_eq!(shop.history()[0]["kind"], "restart", "its processes have the new value");
+    let states = || {
+        let list = platform.json(&["secret", "versions", "db-password"]);
+        let versions = list["items"].as_array().unwrap().clone();
+        versions.into_iter().map(|one| one["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(!states().contains(&"destroyed".to_owned()), "{:?}", states());
+    // Gone on with, and the old one ended: nothing is made anew once more.
+    let count = shop.history().len();
+    let revoke = format!("echo new > {}", service.display());
+    let (code, told) = rotate(&["--resume", "--revoke", &revoke], b"");
+    assert!(code == Some(0) && told.contains("version 2 opens, version 1 was seen to fail"), "{told}");
+    assert_eq!((shop.history().len(), states()[1].as_str()), (count, "destroyed"));
+    // A new value that opens nothing is no rotation either.
+    let (code, told) = rotate(&[], b"never");
+    assert!(code == Some(1) && told.contains("the new value does not open"), "{told}");
+    let (code, told) = rotate(&["--resume", "--revoke", "false"], b"");
+    assert!(code == Some(1) && told.contains("--revoke failed"), "{told}");
+}
