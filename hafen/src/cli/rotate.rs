@@ -10,7 +10,7 @@ use hafen_client::wire::{App, AppEnv, SecretInfo, SecretVersionCreate};
 use hafen_client::{Client, Conditions};
 use tokio::io::AsyncWriteExt as _;
 
-use super::context::{Context, client, fresh_key, name, usage};
+use super::context::{Context, fresh_key, name, usage};
 use super::secret::{encoded, value};
 use crate::output;
 
@@ -37,21 +37,19 @@ pub struct RotateArgs {
     proof: String,
 }
 
-pub async fn run(context: &Context, args: RotateArgs) -> Result<u8> {
-    let client = client()?;
-    let project = context.project(&client).await?;
-    let before = client.secret_get(&project, &args.name).await?;
+pub async fn run(context: &Context, client: &Client, project: &str, args: RotateArgs) -> Result<()> {
+    let before = client.secret_get(project, &args.name).await?;
     let now = if args.resume {
         before
     } else {
         let (value, encoding) = encoded(&value(args.from_file.as_deref())?);
         let body = SecretVersionCreate { value, encoding };
-        client.secret_version_create(&project, &args.name, &body, &fresh_key()).await?
+        client.secret_version_create(project, &args.name, &body, &fresh_key()).await?
     };
     let old = old_version(&now)?;
     output::note(&format!("{} is at version {}; version {old} is to end", args.name, now.current));
-    for app in users(&client, &project, &args.name).await? {
-        redeployed(&client, &project, &app, &now).await?;
+    for app in users(client, project, &args.name).await? {
+        redeployed(client, project, &app, &now).await?;
     }
     if let Some(revoke) = &args.revoke {
         output::note("the old value is ended at its service");
@@ -59,8 +57,8 @@ pub async fn run(context: &Context, args: RotateArgs) -> Result<u8> {
             return Err(unfinished(&args.name, "the command of --revoke failed"));
         }
     }
-    prove(&client, &project, &args, &now, old).await?;
-    let ended = client.secret_version_destroy(&project, &args.name, old, &Conditions::default()).await?;
+    prove(client, project, &args, &now, old).await?;
+    let ended = client.secret_version_destroy(project, &args.name, old, &Conditions::default()).await?;
     if context.json {
         output::json(&ended)?;
     } else {
@@ -69,7 +67,7 @@ pub async fn run(context: &Context, args: RotateArgs) -> Result<u8> {
             args.name, ended.current
         ));
     }
-    Ok(0)
+    Ok(())
 }
 
 fn unfinished(name: &str, why: &str) -> Error {

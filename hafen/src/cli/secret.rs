@@ -68,9 +68,6 @@ pub enum SecretCommand {
 }
 
 pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
-    if let SecretCommand::Rotate(args) = command {
-        return super::rotate::run(context, args).await;
-    }
     let client = client()?;
     let project = context.project(&client).await?;
     match command {
@@ -133,8 +130,7 @@ pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
                 }
             }
         }
-        // It was taken above.
-        SecretCommand::Rotate(_) => {}
+        SecretCommand::Rotate(args) => super::rotate::run(context, &client, &project, args).await?,
         SecretCommand::Destroy { name, number } => {
             let secret =
                 client.secret_version_destroy(&project, &name, number, &Conditions::default()).await?;

@@ -2,12 +2,12 @@
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use hafen_base::{Error, PageLimit, PageToken, Permitted};
+use hafen_base::{Error, PageLimit, Permitted};
 use hafen_client::wire::{
     AccessGrant, AccessGrantCreate, AccessSession, Event, IntegrityAccept, List, MachineIntegrity, Problem,
     Revocation, RevocationCreate,
 };
-use hafen_http::{ApiResult, Json, Path, Query, Sees};
+use hafen_http::{ApiResult, Json, Paging, Path, Query, Sees, list_of};
 use hafen_work::EventFilter;
 use http::{StatusCode, header};
 use serde::Deserialize;
@@ -32,17 +32,6 @@ impl Access {
             .routes(routes!(integrity_accept))
             .with_state(self.clone())
     }
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    /// Token of the page, as `next_page` gave it.
-    page: Option<String>,
-    /// 1 to 1000; 100 unless given.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -88,19 +77,17 @@ async fn access_revoke(
 
 /// List sessions through the bastion to machines of projects one may audit, newest first.
 #[utoipa::path(get, path = "/api/v1/access/sessions", tag = "access", operation_id = "access_session_list",
-    params(ListQuery), responses(
+    params(Paging), responses(
     (status = 200, description = "A page of sessions", body = List<AccessSession>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_session_list(
     State(access): State<Access>,
     Sees(permitted): Sees,
-    Query(query): Query<ListQuery>,
+    Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<AccessSession>>> {
-    let below = PageToken::decode(query.page.as_deref())?;
-    let limit = PageLimit::new(query.limit)?;
+    let (below, limit) = paging.read()?;
     let rows = access.session_list(&permitted, &below, limit.get() + 1).await?;
-    let page = limit.page(rows, |session| session.id.clone());
-    Ok(Json(List { items: page.items, next_page: page.next_page }))
+    Ok(Json(list_of(limit.page(rows, |session| session.id.clone()))))
 }
 
 /// Events of projects one may see, and of one's organisation where one may see that; of kinds that begin so.

@@ -3,14 +3,12 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use hafen_base::{Page, PageLimit, PageToken, Permitted, Result};
+use hafen_base::Permitted;
 use hafen_client::wire::{
     Backend, BackendPut, Certificate, CertificateRenew, EdgeAuthority, List, Problem, Route, RoutePut,
 };
-use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Path, Query, RepeatKey, Tagged};
+use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Paging, Path, Query, RepeatKey, Tagged, list_of};
 use http::StatusCode;
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,27 +29,6 @@ impl Edge {
     }
 }
 
-/// Which page of a list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Paging {
-    /// Items a page.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// `next_page` of the page before.
-    page: Option<String>,
-}
-
-impl Paging {
-    fn read(&self) -> Result<(String, PageLimit)> {
-        Ok((PageToken::decode(self.page.as_deref())?, PageLimit::new(self.limit)?))
-    }
-}
-
-fn list_of<T>(page: Page<T>) -> Json<List<T>> {
-    Json(List { items: page.items, next_page: page.next_page })
-}
-
 fn put_answer<T: serde::Serialize>(generation: i64, body: T, new: bool) -> Response {
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     (status, Tagged(generation, Json(body))).into_response()
@@ -68,7 +45,7 @@ async fn route_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Route>>> {
     let (after, limit) = paging.read()?;
-    Ok(list_of(edge.route_list(&project, &after, limit).await?))
+    Ok(Json(list_of(edge.route_list(&project, &after, limit).await?)))
 }
 
 /// Shows what a host leads to.
@@ -132,7 +109,7 @@ async fn backend_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Backend>>> {
     let (after, limit) = paging.read()?;
-    Ok(list_of(edge.backend_list(&project, &after, limit).await?))
+    Ok(Json(list_of(edge.backend_list(&project, &after, limit).await?)))
 }
 
 /// Shows a backend, and what the edge that answers knows of its endpoints.
@@ -198,7 +175,7 @@ async fn certificate_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Certificate>>> {
     let (after, limit) = paging.read()?;
-    Ok(list_of(edge.certificate_list(&project, &after, limit).await?))
+    Ok(Json(list_of(edge.certificate_list(&project, &after, limit).await?)))
 }
 
 /// Shows how the certificate of a host is.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
-use hafen_base::{Error, PageLimit, PageToken};
+use hafen_base::Error;
 use hafen_client::wire::{Apply, ApplyCreate, Drift, List, Plan, PlanCreate, Problem, Stack};
-use hafen_http::{ApiResult, Json, JsonBytes, Path, Query, RepeatKey, Tagged};
+use hafen_http::{ApiResult, Json, JsonBytes, Paging, Path, Query, RepeatKey, Tagged, list_of};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -32,17 +32,6 @@ impl Stacks {
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(self.clone())
     }
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    /// Token of the page, as `next_page` gave it.
-    page: Option<String>,
-    /// 1 to 1000; 100 unless given.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -98,7 +87,7 @@ async fn apply_create(
 
 /// List the applies of a project, newest first, without their steps.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/applies", tag = "stacks", operation_id = "apply_list",
-    params(("project" = String, Path), ListQuery),
+    params(("project" = String, Path), Paging),
     responses(
         (status = 200, description = "A page of applies", body = List<Apply>),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -106,11 +95,10 @@ async fn apply_create(
 async fn apply_list(
     State(stacks): State<Stacks>,
     Path(project): Path<String>,
-    Query(query): Query<ListQuery>,
+    Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Apply>>> {
-    let below = PageToken::decode(query.page.as_deref())?;
-    let page = stacks.apply_list(&project, &below, PageLimit::new(query.limit)?).await?;
-    Ok(Json(List { items: page.items, next_page: page.next_page }))
+    let (below, limit) = paging.read()?;
+    Ok(Json(list_of(stacks.apply_list(&project, &below, limit).await?)))
 }
 
 /// Show an apply with its steps.

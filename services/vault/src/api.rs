@@ -2,14 +2,11 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use hafen_base::{PageLimit, PageToken};
 use hafen_client::wire::{
     List, Problem, SecretCreate, SecretInfo, SecretRead, SecretValue, SecretVersionCreate,
 };
-use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Path, Query, RepeatKey, Tagged};
+use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Paging, Path, Query, RepeatKey, Tagged, list_of};
 use http::{StatusCode, header};
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,17 +25,6 @@ impl Vault {
     }
 }
 
-/// Which page of a list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Paging {
-    /// Items a page.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// `next_page` of the page before.
-    page: Option<String>,
-}
-
 /// List the secrets of a project by name: which there are, not what they hold, and without their versions.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/secrets", tag = "secrets", operation_id = "secret_list",
     params(("project" = String, Path), Paging), responses(
@@ -49,9 +35,8 @@ async fn secret_list(
     Path(project): Path<String>,
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<SecretInfo>>> {
-    let after = PageToken::decode(paging.page.as_deref())?;
-    let page = vault.secret_list(&project, &after, PageLimit::new(paging.limit)?).await?;
-    Ok(Json(List { items: page.items, next_page: page.next_page }))
+    let (after, limit) = paging.read()?;
+    Ok(Json(list_of(vault.secret_list(&project, &after, limit).await?)))
 }
 
 /// Make a secret. Its value is sealed, and given out only by a reading with a reason.

@@ -9,12 +9,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use hafen_base::{Error, ErrorKind, PageLimit, PageToken, Result};
+use hafen_base::{Error, ErrorKind, PageLimit, Result};
 use hafen_client::wire::{
     App, AppExec, AppExecuted, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate, List,
     Problem, Release,
 };
-use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Path, Query, RepeatKey, Tagged};
+use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Paging, Path, Query, RepeatKey, Tagged, list_of};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -53,32 +53,12 @@ impl Apps {
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Paging {
-    /// Items a page.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// `next_page` of the page before.
-    page: Option<String>,
-}
-
-impl Paging {
-    fn read(&self) -> Result<(String, PageLimit)> {
-        Ok((PageToken::decode(self.page.as_deref())?, PageLimit::new(self.limit)?))
-    }
-
-    /// For what is numbered, newest first.
-    fn below(&self) -> Result<(i64, PageLimit)> {
-        let (after, limit) = self.read()?;
-        let wrong = || Error::invalid_field("/page", "no token of a page that this platform gave");
-        let below = if after.is_empty() { i64::MAX } else { after.parse().map_err(|_| wrong())? };
-        Ok((below, limit))
-    }
-}
-
-fn list<T>(page: hafen_base::Page<T>) -> Json<List<T>> {
-    Json(List { items: page.items, next_page: page.next_page })
+/// For what is numbered, newest first.
+fn below(paging: &Paging) -> Result<(i64, PageLimit)> {
+    let (after, limit) = paging.read()?;
+    let wrong = || Error::invalid_field("/page", "no token of a page that this platform gave");
+    let below = if after.is_empty() { i64::MAX } else { after.parse().map_err(|_| wrong())? };
+    Ok((below, limit))
 }
 
 /// The number of `b3`, `d7`, or a bare one.
@@ -290,14 +270,12 @@ async fn build_list(
     Path((project, app)): Path<(String, String)>,
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Build>>> {
-    let (below, limit) = paging.below()?;
+    let (below, limit) = below(&paging)?;
     apps.app_row(&project, &app).await?;
     let rows = store::builds(&apps.0.delivery.0.db, &project, &app, below, limit.get() + 1).await?;
     let page = limit.page(rows, |row| row.number.to_string());
-    Ok(list(hafen_base::Page {
-        items: page.items.iter().map(crate::apps::model::BuildRow::wire).collect(),
-        next_page: page.next_page,
-    }))
+    let items = page.items.iter().map(crate::apps::model::BuildRow::wire).collect();
+    Ok(Json(list_of(hafen_base::Page { items, next_page: page.next_page })))
 }
 
 async fn build_row(
@@ -422,12 +400,12 @@ async fn release_list(
     Path((project, app)): Path<(String, String)>,
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Release>>> {
-    let (below, limit) = paging.below()?;
+    let (below, limit) = below(&paging)?;
     apps.app_row(&project, &app).await?;
     let rows = store::releases(&apps.0.delivery.0.db, &project, &app, below, limit.get() + 1).await?;
     let page = limit.page(rows, |row| row.number.to_string());
     let items = page.items.iter().map(|row| row.wire(&app)).collect();
-    Ok(list(hafen_base::Page { items, next_page: page.next_page }))
+    Ok(Json(list_of(hafen_base::Page { items, next_page: page.next_page })))
 }
 
 /// Lists the deployments of an app, newest first.
@@ -440,12 +418,12 @@ async fn deployment_list(
     Path((project, app)): Path<(String, String)>,
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Deployment>>> {
-    let (below, limit) = paging.below()?;
+    let (below, limit) = below(&paging)?;
     apps.app_row(&project, &app).await?;
     let rows = store::deployments(&apps.0.delivery.0.db, &project, &app, below, limit.get() + 1).await?;
     let page = limit.page(rows, |row| row.number.to_string());
     let items = page.items.iter().map(|row| row.wire(&app)).collect();
-    Ok(list(hafen_base::Page { items, next_page: page.next_page }))
+    Ok(Json(list_of(hafen_base::Page { items, next_page: page.next_page })))
 }
 
 /// Deploys a branch, tag or commit, or a kept release; the head of the app's branch when nothing is said.

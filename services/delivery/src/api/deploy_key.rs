@@ -3,10 +3,9 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use hafen_client::wire::{DeployKey, DeployKeyCreate, List, Problem};
-use hafen_http::{ApiResult, Json, JsonBytes, Path, Query, RepeatKey};
+use hafen_http::{ApiResult, Json, JsonBytes, Paging, Path, Query, RepeatKey, list_of};
 use http::StatusCode;
 
-use super::{Paging, list};
 use crate::Delivery;
 
 /// List the deploy keys of a repository by name.
@@ -20,7 +19,7 @@ pub async fn deploy_key_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<DeployKey>>> {
     let (after, limit) = paging.read()?;
-    Ok(Json(list(delivery.deploy_key_list(&project, &repository, &after, limit).await?)))
+    Ok(Json(list_of(delivery.deploy_key_list(&project, &repository, &after, limit).await?)))
 }
 
 /// Let an SSH key in to a repository, as user `git` at the bastion. A key that may push does so as a developer.

@@ -4,14 +4,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use hafen_client::wire::{Hook, HookCreate, HookCreated, HookDelivery, List, Problem};
-use hafen_http::{ApiResult, Json, JsonBytes, Path, Query, RepeatKey};
+use hafen_http::{ApiResult, Json, JsonBytes, Paging, Path, Query, RepeatKey, list_of};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Paging, list};
 use crate::Delivery;
 
 /// A push of thousands of commits is told with some of them.
@@ -32,7 +31,7 @@ pub async fn hook_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Hook>>> {
     let (after, limit) = paging.read()?;
-    Ok(Json(list(delivery.hook_list(&project, &after, limit).await?)))
+    Ok(Json(list_of(delivery.hook_list(&project, &after, limit).await?)))
 }
 
 /// Make a hook. The answer holds its secret, this once.
@@ -88,7 +87,7 @@ pub async fn hook_delivery_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<HookDelivery>>> {
     let (below, limit) = paging.read()?;
-    Ok(Json(list(delivery.hook_delivery_list(&project, &hook, &below, limit).await?)))
+    Ok(Json(list_of(delivery.hook_delivery_list(&project, &hook, &below, limit).await?)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

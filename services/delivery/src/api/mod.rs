@@ -7,10 +7,6 @@ mod gunzip;
 mod hook;
 mod repository;
 
-use hafen_base::{PageLimit, PageToken, Result};
-use hafen_client::wire::List;
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -40,25 +36,4 @@ impl Delivery {
             .merge(git::routes())
             .with_state(self.clone())
     }
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Paging {
-    /// Token of the page, as `next_page` gave it.
-    page: Option<String>,
-    /// 1 to 1000; 100 unless given.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-}
-
-impl Paging {
-    fn read(&self) -> Result<(String, PageLimit)> {
-        Ok((PageToken::decode(self.page.as_deref())?, PageLimit::new(self.limit)?))
-    }
-}
-
-fn list<T>(page: hafen_base::Page<T>) -> List<T> {
-    List { items: page.items, next_page: page.next_page }
 }

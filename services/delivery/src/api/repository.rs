@@ -6,12 +6,11 @@ use hafen_base::{PageLimit, PageToken};
 use hafen_client::wire::{
     GitCommit, GitReference, List, Problem, Repository, RepositoryCreate, RepositoryPut,
 };
-use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Path, Query, RepeatKey, Tagged};
+use hafen_http::{ApiResult, IfMatch, Json, JsonBytes, Paging, Path, Query, RepeatKey, Tagged, list_of};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Paging, list};
 use crate::Delivery;
 
 /// List the repositories of a project by name.
@@ -25,7 +24,7 @@ pub async fn repository_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<Repository>>> {
     let (after, limit) = paging.read()?;
-    Ok(Json(list(delivery.repository_list(&project, &after, limit).await?)))
+    Ok(Json(list_of(delivery.repository_list(&project, &after, limit).await?)))
 }
 
 /// Make a repository. Git finds it at `path`, with any user name and a token as the password.
@@ -121,7 +120,7 @@ pub async fn commit_list(
 ) -> ApiResult<Json<List<GitCommit>>> {
     let (after, limit) = (PageToken::decode(query.page.as_deref())?, PageLimit::new(query.limit)?);
     let reference = query.reference.as_deref();
-    Ok(Json(list(delivery.commit_list(&project, &repository, reference, &after, limit).await?)))
+    Ok(Json(list_of(delivery.commit_list(&project, &repository, reference, &after, limit).await?)))
 }
 
 /// List branches and tags by name.
@@ -135,5 +134,5 @@ pub async fn reference_list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<List<GitReference>>> {
     let (after, limit) = paging.read()?;
-    Ok(Json(list(delivery.reference_list(&project, &repository, &after, limit).await?)))
+    Ok(Json(list_of(delivery.reference_list(&project, &repository, &after, limit).await?)))
 }
