@@ -18,7 +18,7 @@ use super::model::{AppRow, DeploymentRow, Migration, ProcessRow, ReleaseRow};
 use super::plan::{Failure, Key, Phase};
 use super::see::View;
 use super::unit::{Secrets, Unit};
-use crate::store::app as store;
+use crate::store::{app as store, process as places};
 
 /// Releases whose files stay on machines, so that a rollback moves none.
 const ON_MACHINES: usize = 3;
@@ -37,7 +37,7 @@ impl Apps {
     async fn process_put(&self, app: &AppRow, row: &ProcessRow, tells: bool) -> Result<()> {
         let mut tx = self.0.delivery.0.db.write().await?;
         let Some(mut now) = self.same_in(&mut tx, app).await? else { return Ok(()) };
-        store::process_put(&mut tx, app, row).await?;
+        places::process_put(&mut tx, app, row).await?;
         if tells {
             now.balance += 1;
             store::put(&mut tx, &now).await?;
@@ -47,7 +47,7 @@ impl Apps {
 
     async fn machine_put(&self, app: &AppRow, machine: &str, boot: &str) -> Result<()> {
         let mut tx = self.0.delivery.0.db.write().await?;
-        store::machine_put(&mut tx, app, machine, boot).await?;
+        places::machine_put(&mut tx, app, machine, boot).await?;
         tx.commit().await.map_err(store_error)
     }
 
@@ -81,7 +81,7 @@ impl Apps {
         if self.same_in(&mut tx, app).await?.is_none() {
             return Ok(());
         }
-        if let Some(other) = store::port_of(&mut tx, &app.project, &machine, port).await? {
+        if let Some(other) = places::port_of(&mut tx, &app.project, &machine, port).await? {
             tracing::info!(
                 app = app.key(),
                 machine,
@@ -91,10 +91,10 @@ impl Apps {
             );
             return Ok(());
         }
-        store::process_put(&mut tx, app, &process).await?;
+        places::process_put(&mut tx, app, &process).await?;
         // Nothing of it was there before, so there is nothing to look through.
         if !view.known.contains_key(&machine) {
-            store::machine_put(&mut tx, app, &machine, &boot).await?;
+            places::machine_put(&mut tx, app, &machine, &boot).await?;
         }
         tx.commit().await.map_err(store_error)
     }
@@ -240,13 +240,13 @@ impl Apps {
         }
         let mut tx = self.0.delivery.0.db.write().await?;
         let Some(mut now) = self.same_in(&mut tx, app).await? else { return Ok(()) };
-        store::process_delete(&mut tx, app, row.set, row.index).await?;
+        places::process_delete(&mut tx, app, row.set, row.index).await?;
         if matches!(row.phase(), Phase::Serving | Phase::Draining) {
             now.balance += 1;
             store::put(&mut tx, &now).await?;
         }
         if !tidy {
-            store::machine_put(&mut tx, app, &row.machine, "").await?;
+            places::machine_put(&mut tx, app, &row.machine, "").await?;
         }
         tx.commit().await.map_err(store_error)
     }
@@ -286,8 +286,8 @@ impl Apps {
     /// Every machine is looked through once more.
     pub(crate) async fn untidy(&self, app: &AppRow) -> Result<()> {
         let mut tx = self.0.delivery.0.db.write().await?;
-        for (machine, _) in store::machines(&self.0.delivery.0.db, &app.project, &app.name).await? {
-            store::machine_put(&mut tx, app, &machine, "").await?;
+        for (machine, _) in places::machines(&self.0.delivery.0.db, &app.project, &app.name).await? {
+            places::machine_put(&mut tx, app, &machine, "").await?;
         }
         tx.commit().await.map_err(store_error)
     }
@@ -310,7 +310,7 @@ impl Apps {
                 }
                 store::release_put(&mut tx, app, &release).await?;
                 if !view.known.contains_key(&host.name) {
-                    store::machine_put(&mut tx, app, &host.name, &host.boot).await?;
+                    places::machine_put(&mut tx, app, &host.name, &host.boot).await?;
                 }
                 tx.commit().await.map_err(store_error)?;
                 host.name.clone()
@@ -370,7 +370,7 @@ impl Apps {
         if app.told >= app.balance {
             return Ok(());
         }
-        let rows: Vec<ProcessRow> = store::processes(&parts.db, &app.project, &app.name)
+        let rows: Vec<ProcessRow> = places::processes(&parts.db, &app.project, &app.name)
             .await?
             .into_iter()
             .filter(|row| matches!(row.phase(), Phase::Serving | Phase::Draining))
@@ -406,7 +406,7 @@ impl Apps {
         for mut row in rows.into_iter().filter(|row| !row.announced) {
             // Its time to drain, or to be found well, begins now.
             (row.announced, row.since) = (true, self.now());
-            store::process_put(&mut tx, &app, &row).await?;
+            places::process_put(&mut tx, &app, &row).await?;
         }
         tx.commit().await.map_err(store_error)
     }
@@ -446,9 +446,9 @@ impl Apps {
         let is_later = !self.leaves(&app.project, &app.name, machine).await?;
         let mut tx = self.0.delivery.0.db.write().await?;
         if is_later {
-            store::left_put(&mut tx, &app.project, &app.name, machine).await?;
+            places::left_put(&mut tx, &app.project, &app.name, machine).await?;
         }
-        store::machine_delete(&mut tx, app, machine).await?;
+        places::machine_delete(&mut tx, app, machine).await?;
         tx.commit().await.map_err(store_error)
     }
 
@@ -468,7 +468,7 @@ impl Apps {
 
     /// What an app that is gone left on machines that did not run then.
     pub(crate) async fn leftovers(&self, project: &str, name: &str) -> Result<()> {
-        for machine in store::left(&self.0.delivery.0.db, project, name).await? {
+        for machine in places::left(&self.0.delivery.0.db, project, name).await? {
             if self.leaves(project, name, &machine).await? {
                 self.left_gone(project, name, &machine).await?;
             }
@@ -478,7 +478,7 @@ impl Apps {
 
     async fn left_gone(&self, project: &str, name: &str, machine: &str) -> Result<()> {
         let mut tx = self.0.delivery.0.db.write().await?;
-        store::left_delete(&mut tx, project, name, machine).await?;
+        places::left_delete(&mut tx, project, name, machine).await?;
         tx.commit().await.map_err(store_error)
     }
 

@@ -11,8 +11,8 @@ use hafen_work::{Next, Once, Reconciler};
 use serde_json::json;
 
 use super::Apps;
-use super::app::matches;
 use super::model::AppRow;
+use super::preview::matches;
 use crate::pushed::{Push, Pushed, Requested};
 use crate::store::app as store;
 

@@ -15,7 +15,7 @@ use super::hands::{At, Lines};
 use super::model::{AppRow, ProcessRow};
 use super::plan::Phase;
 use super::{Apps, actor};
-use crate::store::app as store;
+use crate::store::process as places;
 
 /// What a command may say on each of its outputs.
 const SAID: usize = 1 << 20;
@@ -27,7 +27,7 @@ impl Apps {
         app: &AppRow,
         process: Option<&str>,
     ) -> Result<Vec<(String, Option<String>)>> {
-        let rows = store::processes(&self.0.delivery.0.db, &app.project, &app.name).await?;
+        let rows = places::processes(&self.0.delivery.0.db, &app.project, &app.name).await?;
         if let Some(wanted) = process {
             let row = find(&rows, app, Some(wanted))?;
             return Ok(vec![(row.machine.clone(), Some(row.id()))]);
@@ -63,7 +63,7 @@ impl Apps {
         }
         let parts = &self.0.delivery.0;
         let app = self.app_row(project, name).await?;
-        let rows = store::processes(&parts.db, project, name).await?;
+        let rows = places::processes(&parts.db, project, name).await?;
         let row = find(&rows, &app, body.process.as_deref())?.clone();
         // Before it runs: what cannot be written down is not done.
         let mut tx = parts.db.write().await?;

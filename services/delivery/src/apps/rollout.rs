@@ -16,7 +16,7 @@ use super::model::{
 };
 use super::plan::{self, Action, Phase, Wanted, plan};
 use super::see::View;
-use crate::store::app as store;
+use crate::store::{app as store, process as places};
 
 /// The runner's work; a key is `project/app`.
 pub(crate) struct Rollouts(pub Apps);
@@ -30,7 +30,7 @@ impl Reconciler for Rollouts {
     async fn pending(&self) -> Result<Vec<String>> {
         let db = &self.0.0.delivery.0.db;
         let mut keys: BTreeSet<String> = store::all(db).await?.iter().map(AppRow::key).collect();
-        let left = store::left_all(db).await?;
+        let left = places::left_all(db).await?;
         keys.extend(left.into_iter().map(|(project, name)| format!("{project}/{name}")));
         Ok(keys.into_iter().collect())
     }
@@ -404,7 +404,7 @@ impl Apps {
         let releases = store::releases(&parts.db, &app.project, &app.name, i64::MAX, 200).await?;
         // Nobody begins a deployment of one while it is looked at.
         let mut tx = parts.db.write().await?;
-        let processes = store::processes(&parts.db, &app.project, &app.name).await?;
+        let processes = places::processes(&parts.db, &app.project, &app.name).await?;
         let mut used: Vec<i64> = processes.iter().map(|process| process.release).collect();
         let open = store::deployments_open(&parts.db, &app.project, &app.name).await?;
         // With no processes at all, too.
@@ -433,7 +433,7 @@ impl Apps {
             self.0.balancer.route_delete(&app.project, &preview.host).await?;
         }
         self.0.balancer.delete(&app.project, &app.name).await?;
-        for (machine, _) in store::machines(&parts.db, &app.project, &app.name).await? {
+        for (machine, _) in places::machines(&parts.db, &app.project, &app.name).await? {
             self.leave(app, &machine).await?;
         }
         let builds = store::builds_open(&parts.db).await?;
@@ -445,7 +445,7 @@ impl Apps {
 
     /// Its machines went with the project.
     async fn project_gone(&self, app: &AppRow) -> Result<Next> {
-        for (machine, _) in store::machines(&self.0.delivery.0.db, &app.project, &app.name).await? {
+        for (machine, _) in places::machines(&self.0.delivery.0.db, &app.project, &app.name).await? {
             self.0.hands.forget(At { project: &app.project, machine: &machine });
         }
         self.gone(app, "its project is no more", false).await

@@ -10,7 +10,7 @@ use super::around::Balanced;
 use super::hands::{At, LookedProcess};
 use super::model::{AppRow, ProcessRow};
 use super::plan::{Host, Phase, Seen};
-use crate::store::app as store;
+use crate::store::{app as store, process as places};
 
 /// What was seen of an app, with what was read for it.
 pub(crate) struct View {
@@ -33,13 +33,13 @@ impl Apps {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut rows = store::processes(&parts.db, &app.project, &app.name).await?;
+        let mut rows = places::processes(&parts.db, &app.project, &app.name).await?;
         let known: BTreeMap<String, String> =
-            store::machines(&parts.db, &app.project, &app.name).await?.into_iter().collect();
+            places::machines(&parts.db, &app.project, &app.name).await?.into_iter().collect();
         let left: BTreeSet<String> =
-            store::left(&parts.db, &app.project, &app.name).await?.into_iter().collect();
+            places::left(&parts.db, &app.project, &app.name).await?.into_iter().collect();
         let mut taken: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
-        for (other, machine, port) in store::ports(&parts.db, &app.project).await? {
+        for (other, machine, port) in places::ports(&parts.db, &app.project).await? {
             if other != app.name {
                 taken.entry(machine).or_default().insert(port);
             }

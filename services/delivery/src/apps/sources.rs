@@ -285,7 +285,7 @@ impl Git {
 impl Sources for Git {
     async fn resolve(&self, project: &str, source: &AppSource, reference: Option<&str>) -> Result<String> {
         let name = reference.unwrap_or(&source.branch);
-        super::model::check_branch(name).map_err(Error::invalid)?;
+        super::check::check_branch(name).map_err(Error::invalid)?;
         let place = self.place(project, source).await?;
         self.fetched(&place).await?;
         for full in [format!("refs/heads/{name}"), format!("refs/tags/{name}")] {

@@ -1,13 +1,11 @@
-//! Apps, their builds, releases, deployments and processes: documents, with columns for what is asked by.
+//! Apps, their builds, releases and deployments: documents, with columns for what is asked by.
 
-use hafen_base::{Error, Result};
+use hafen_base::Result;
 use hafen_db::{Db, Migration, Row, Tx, sqlx, store_error};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row as _;
 
-use super::Reads;
-use crate::apps::model::{AppRow, BuildRow, DeploymentRow, Migration as Begun, ProcessRow, ReleaseRow};
+use super::{Reads, json, text, to_json};
+use crate::apps::model::{AppRow, BuildRow, DeploymentRow, Migration as Begun, ReleaseRow};
 
 pub const MIGRATION: Migration = Migration {
     name: "20261128_apps",
@@ -25,16 +23,8 @@ CREATE TABLE app_heard (id TEXT PRIMARY KEY, at BIGINT NOT NULL);
 ",
 };
 
-fn text(row: &Row, column: &str) -> Result<String> {
-    row.try_get(column).map_err(store_error)
-}
-
 fn doc<T: DeserializeOwned>(row: &Row) -> Result<T> {
-    serde_json::from_str(&text(row, "doc")?).map_err(Error::internal)
-}
-
-fn json<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(Error::internal)
+    json(row, "doc")
 }
 
 /// An app, as of now.
@@ -91,7 +81,7 @@ pub async fn put(tx: &mut Tx, app: &AppRow) -> Result<()> {
     .bind(&app.project)
     .bind(&app.name)
     .bind(app.project_since)
-    .bind(json(app)?)
+    .bind(to_json(app)?)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
@@ -240,7 +230,7 @@ pub async fn deployment_put(tx: &mut Tx, app: &AppRow, row: &DeploymentRow) -> R
     .bind(&app.name)
     .bind(row.number)
     .bind(i64::from(!row.state.is_over()))
-    .bind(json(row)?)
+    .bind(to_json(row)?)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
@@ -256,7 +246,7 @@ pub async fn build_put(tx: &mut Tx, row: &BuildRow) -> Result<()> {
     .bind(&row.app)
     .bind(row.number)
     .bind(i64::from(row.is_open()))
-    .bind(json(row)?)
+    .bind(to_json(row)?)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
@@ -283,7 +273,7 @@ pub async fn release_put(tx: &mut Tx, app: &AppRow, row: &ReleaseRow) -> Result<
     .bind(&row.artifact)
     .bind(i64::from(row.kept))
     .bind(i64::from(matches!(row.migration, Begun::Begun(_))))
-    .bind(json(row)?)
+    .bind(to_json(row)?)
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
@@ -316,160 +306,6 @@ pub async fn artifacts_kept(db: &Db) -> Result<Vec<String>> {
     rows.iter().map(|row| text(row, "artifact")).collect()
 }
 
-/// Processes of an app, by set and position.
-pub async fn processes(db: &Db, project: &str, app: &str) -> Result<Vec<ProcessRow>> {
-    let rows = sqlx::query(
-        "SELECT doc FROM app_process WHERE project = $1 AND app = $2 ORDER BY set_number, position",
-    )
-    .bind(project)
-    .bind(app)
-    .fetch_all(db.reader())
-    .await
-    .map_err(store_error)?;
-    rows.iter().map(doc).collect()
-}
-
-/// Ports of a project's machines, and whose they are: app, machine, port.
-pub async fn ports(db: &Db, project: &str) -> Result<Vec<(String, String, u16)>> {
-    let rows = sqlx::query("SELECT app, machine, port FROM app_process WHERE project = $1")
-        .bind(project)
-        .fetch_all(db.reader())
-        .await
-        .map_err(store_error)?;
-    rows.iter()
-        .map(|row| {
-            let port: i64 = row.try_get("port").map_err(store_error)?;
-            Ok((text(row, "app")?, text(row, "machine")?, u16::try_from(port).map_err(Error::internal)?))
-        })
-        .collect()
-}
-
-/// Whose port of a machine it is: the app's name.
-pub async fn port_of(tx: &mut Tx, project: &str, machine: &str, port: u16) -> Result<Option<String>> {
-    let row = sqlx::query("SELECT app FROM app_process WHERE project = $1 AND machine = $2 AND port = $3")
-        .bind(project)
-        .bind(machine)
-        .bind(i64::from(port))
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(store_error)?;
-    row.as_ref().map(|row| text(row, "app")).transpose()
-}
-
-pub async fn process_put(tx: &mut Tx, app: &AppRow, row: &ProcessRow) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO app_process (project, app, set_number, position, machine, port, doc) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-         ON CONFLICT (project, app, set_number, position) DO UPDATE SET machine = excluded.machine, port = excluded.port, \
-         doc = excluded.doc",
-    )
-    .bind(&app.project)
-    .bind(&app.name)
-    .bind(row.set)
-    .bind(i64::from(row.index))
-    .bind(&row.machine)
-    .bind(i64::from(row.port))
-    .bind(json(row)?)
-    .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
-    Ok(())
-}
-
-pub async fn process_delete(tx: &mut Tx, app: &AppRow, set: i64, index: u32) -> Result<()> {
-    sqlx::query(
-        "DELETE FROM app_process WHERE project = $1 AND app = $2 AND set_number = $3 AND position = $4",
-    )
-    .bind(&app.project)
-    .bind(&app.name)
-    .bind(set)
-    .bind(i64::from(index))
-    .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
-    Ok(())
-}
-
-/// Machines on which something of an app may lie, with the boot in which they were looked through.
-pub async fn machines(db: &Db, project: &str, app: &str) -> Result<Vec<(String, String)>> {
-    let rows =
-        sqlx::query("SELECT machine, boot FROM app_machine WHERE project = $1 AND app = $2 ORDER BY machine")
-            .bind(project)
-            .bind(app)
-            .fetch_all(db.reader())
-            .await
-            .map_err(store_error)?;
-    rows.iter().map(|row| Ok((text(row, "machine")?, text(row, "boot")?))).collect()
-}
-
-pub async fn machine_put(tx: &mut Tx, app: &AppRow, machine: &str, boot: &str) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO app_machine (project, app, machine, boot) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (project, app, machine) DO UPDATE SET boot = excluded.boot",
-    )
-    .bind(&app.project)
-    .bind(&app.name)
-    .bind(machine)
-    .bind(boot)
-    .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
-    Ok(())
-}
-
-pub async fn machine_delete(tx: &mut Tx, app: &AppRow, machine: &str) -> Result<()> {
-    sqlx::query("DELETE FROM app_machine WHERE project = $1 AND app = $2 AND machine = $3")
-        .bind(&app.project)
-        .bind(&app.name)
-        .bind(machine)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
-    Ok(())
-}
-
-/// A machine that could not be reached when the app went: what lies there of it goes when it can be.
-pub async fn left_put(tx: &mut Tx, project: &str, app: &str, machine: &str) -> Result<()> {
-    sqlx::query("INSERT INTO app_left (project, app, machine) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-        .bind(project)
-        .bind(app)
-        .bind(machine)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
-    Ok(())
-}
-
-pub async fn left_delete(tx: &mut Tx, project: &str, app: &str, machine: &str) -> Result<()> {
-    sqlx::query("DELETE FROM app_left WHERE project = $1 AND app = $2 AND machine = $3")
-        .bind(project)
-        .bind(app)
-        .bind(machine)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
-    Ok(())
-}
-
-/// Machines on which something of an earlier app of this name lies.
-pub async fn left(db: &Db, project: &str, app: &str) -> Result<Vec<String>> {
-    let rows = sqlx::query("SELECT machine FROM app_left WHERE project = $1 AND app = $2 ORDER BY machine")
-        .bind(project)
-        .bind(app)
-        .fetch_all(db.reader())
-        .await
-        .map_err(store_error)?;
-    rows.iter().map(|row| text(row, "machine")).collect()
-}
-
-/// Apps that are gone and left something: project and name.
-pub async fn left_all(db: &Db) -> Result<Vec<(String, String)>> {
-    let rows = sqlx::query("SELECT DISTINCT project, app FROM app_left ORDER BY project, app")
-        .fetch_all(db.reader())
-        .await
-        .map_err(store_error)?;
-    rows.iter().map(|row| Ok((text(row, "project")?, text(row, "app")?))).collect()
-}
-
 /// Whether this push or request is heard for the first time.
 pub async fn heard(tx: &mut Tx, id: &str, at: i64) -> Result<bool> {
     let done = sqlx::query("INSERT INTO app_heard (id, at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
@@ -497,8 +333,11 @@ mod tests {
     use hafen_db::testing;
 
     use super::*;
-    use crate::apps::model::{DeploymentState, Migration as Migrated};
+    use crate::apps::model::{DeploymentState, Migration as Migrated, ProcessRow};
     use crate::store::MIGRATIONS;
+    use crate::store::process::{
+        machine_put, machines, port_of, ports, process_delete, process_put, processes,
+    };
 
     fn app(project: &str, name: &str) -> AppRow {
         let at = Timestamp::from_micros(1);

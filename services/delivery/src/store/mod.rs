@@ -4,6 +4,7 @@
 pub mod app;
 pub mod deploy_key;
 pub mod hook;
+pub mod process;
 pub mod push;
 pub mod repository;
 

@@ -9,7 +9,7 @@ use super::super::hands::{At, Hands as _};
 use super::super::plan::{Key, Phase};
 use super::super::unit::{Secrets, Unit};
 use super::world::{C1, C2, C3, World, spec, worlds};
-use crate::store::app as store;
+use crate::store::{app as store, process as places};
 
 fn serving(rows: &[super::super::model::ProcessRow]) -> usize {
     rows.iter().filter(|row| row.phase() == Phase::Serving).count()
@@ -33,10 +33,10 @@ async fn no_port_of_a_machine_is_given_twice() {
         live(&world, "a", json!({ "on": "web-1", "replicas": 1 })).await;
         let place = (Key { set: 1, index: 0 }, "web-1".to_owned(), 8080);
         let _refused = world.apps.place(&b, &view, 1, place).await;
-        let ports = store::ports(&world.apps.0.delivery.0.db, "hello").await.unwrap();
+        let ports = places::ports(&world.apps.0.delivery.0.db, "hello").await.unwrap();
         assert_eq!(ports, [("a".to_owned(), "web-1".to_owned(), 8080)]);
         world.steps("b", 12).await;
-        let mut ports: Vec<u16> = store::ports(&world.apps.0.delivery.0.db, "hello")
+        let mut ports: Vec<u16> = places::ports(&world.apps.0.delivery.0.db, "hello")
             .await
             .unwrap()
             .into_iter()

@@ -28,7 +28,7 @@ use super::super::model::{AppRow, DeploymentRow, ProcessRow};
 use super::super::prepare::Preparations;
 use super::super::rollout::Rollouts;
 use super::super::{Apps, AppsConfig, Pace};
-use crate::store::app as store;
+use crate::store::{app as store, process as places};
 use crate::{Delivery, DeliveryConfig, Rights};
 
 pub const FOUNDED: &str = "2026-01-01T00:00:00Z";
@@ -336,7 +336,7 @@ impl World {
     }
 
     pub async fn processes(&self, app: &str) -> Vec<ProcessRow> {
-        store::processes(&self.apps.0.delivery.0.db, "hello", app).await.unwrap()
+        places::processes(&self.apps.0.delivery.0.db, "hello", app).await.unwrap()
     }
 
     pub async fn deployment(&self, app: &str, number: i64) -> DeploymentRow {
