@@ -119,10 +119,6 @@ impl Table {
         });
     }
 
-    pub fn hosts_count(&self) -> usize {
-        self.hosts.load().len()
-    }
-
     fn build(&self, plan: HostPlan) -> Arc<Host> {
         let mut paths: Vec<(String, Choice)> = plan
             .paths

@@ -89,15 +89,6 @@ impl Delivery {
         Ok((row, folder))
     }
 
-    /// Where a repository lies on this host: for what reads it with git.
-    ///
-    /// # Errors
-    /// Not found.
-    pub async fn repository_path(&self, project: &str, name: &str) -> Result<std::path::PathBuf> {
-        let (_, folder) = self.repository_ready(project, name).await?;
-        Ok(folder.path(&self.0.git))
-    }
-
     pub(crate) async fn repository_list(
         &self,
         project: &str,
