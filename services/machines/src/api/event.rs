@@ -28,7 +28,7 @@ pub struct EventQuery {
 /// What happened in the projects one may see, in order. With `Accept: text/event-stream` it goes on as server-sent events, from `after` or
 /// `Last-Event-ID`; a reader that is too slow is cut off and reads again from its last position. A position older than the
 /// 200,000 events that are kept is refused with 412: nothing is skipped in silence.
-#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery), responses(
+#[utoipa::path(get, path = "/api/v1/events", operation_id = "event_list", tag = "events", params(EventQuery), responses(
     (status = 200, description = "Events, oldest first; `next_page` is null: read on with `after`. As a stream with \
         `Accept: text/event-stream`: `id` is the position, `event` the kind, `data` the event", content(
         (List<Event> = "application/json"), (String = "text/event-stream"))),

@@ -10,7 +10,7 @@ use super::{Paging, list_of};
 use crate::Machines;
 
 /// Lists the images of a project by name.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/images", tag = "images",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/images", operation_id = "image_list", tag = "images",
     params(("project" = String, Path), Paging), responses(
     (status = 200, description = "A page of images", body = List<Image>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -24,7 +24,7 @@ pub async fn list(
 }
 
 /// Builds an image. One of the same name is built anew when its source or lock differs.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/images", tag = "images",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/images", operation_id = "image_create", tag = "images",
     params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
             description = "Repeats act once")),
     request_body = ImageCreate, responses(
@@ -48,7 +48,7 @@ pub async fn create(
 }
 
 /// Shows an image.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/images/{image}", tag = "images",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/images/{image}", operation_id = "image_get", tag = "images",
     params(("project" = String, Path), ("image" = String, Path, description = "Name or id")), responses(
     (status = 200, description = "The image", body = Image, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -61,7 +61,7 @@ pub async fn get(
 }
 
 /// Removes an image that no machine is made of.
-#[utoipa::path(delete, path = "/api/v1/projects/{project}/images/{image}", tag = "images",
+#[utoipa::path(delete, path = "/api/v1/projects/{project}/images/{image}", operation_id = "image_delete", tag = "images",
     params(("project" = String, Path), ("image" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold")), responses(
     (status = 202, description = "It is being removed", body = Image, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
@@ -76,7 +76,7 @@ pub async fn delete(
 }
 
 /// Rebuilds an image from its lock and compares.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/images/{image}/verify", tag = "images",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/images/{image}/verify", operation_id = "image_verify", tag = "images",
     params(("project" = String, Path), ("image" = String, Path, description = "Name or id"),
         ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
             description = "Repeats act once")), responses(
@@ -93,7 +93,7 @@ pub async fn verify(
 }
 
 /// Frees what no image and no machine uses.
-#[utoipa::path(post, path = "/api/v1/images/gc", tag = "images", request_body = ImageGc, responses(
+#[utoipa::path(post, path = "/api/v1/images/gc", operation_id = "image_gc", tag = "images", request_body = ImageGc, responses(
     (status = 200, description = "What went", body = ImageGcReport),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn gc(

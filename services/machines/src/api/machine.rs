@@ -30,7 +30,7 @@ pub struct MachineFilter {
 }
 
 /// Lists the machines of a project by name. `?metadata.KEY=VALUE` narrows it, up to eight times.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines", tag = "machines",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines", operation_id = "machine_list", tag = "machines",
     params(("project" = String, Path), Paging, MachineFilter), responses(
     (status = 200, description = "A page of machines", body = List<Machine>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -58,7 +58,7 @@ pub async fn list(
 }
 
 /// Creates a machine. It answers in `creating`; wait for it, or follow its operation.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines", tag = "machines",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines", operation_id = "machine_create", tag = "machines",
     params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
             description = "Repeats act once")),
     request_body = MachineCreate, responses(
@@ -80,7 +80,7 @@ pub async fn create(
 }
 
 /// Shows a machine.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}", tag = "machines",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}", operation_id = "machine_get", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")), responses(
     (status = 200, description = "The machine", body = Machine, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -93,7 +93,7 @@ pub async fn get(
 }
 
 /// Shows which configurations a machine had: the current instance, then up to 100 that it replaced, newest first.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/instances", tag = "machines",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/instances", operation_id = "machine_instances", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")), responses(
     (status = 200, description = "The instances; `next_page` is null", body = List<MachineInstance>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -116,7 +116,7 @@ fn accepted(machine: Machine) -> Response {
 }
 
 /// Replaces the configuration; another spec makes a new instance.
-#[utoipa::path(put, path = "/api/v1/projects/{project}/machines/{machine}", tag = "machines",
+#[utoipa::path(put, path = "/api/v1/projects/{project}/machines/{machine}", operation_id = "machine_put", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held")),
@@ -137,7 +137,7 @@ pub async fn put(
 }
 
 /// Changes metadata, health check or cordon in place.
-#[utoipa::path(patch, path = "/api/v1/projects/{project}/machines/{machine}", tag = "machines",
+#[utoipa::path(patch, path = "/api/v1/projects/{project}/machines/{machine}", operation_id = "machine_patch", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held")),
@@ -158,7 +158,7 @@ pub async fn patch(
 }
 
 /// Destroys a machine with its disk and snapshots.
-#[utoipa::path(delete, path = "/api/v1/projects/{project}/machines/{machine}", tag = "machines",
+#[utoipa::path(delete, path = "/api/v1/projects/{project}/machines/{machine}", operation_id = "machine_delete", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held")), responses(
@@ -177,7 +177,7 @@ pub async fn delete(
 }
 
 /// Starts a machine; a started one is left alone.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/start", tag = "machines",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/start", operation_id = "machine_start", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
@@ -199,7 +199,7 @@ pub async fn start(
 }
 
 /// Stops a machine; a stopped one is left alone.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/stop", tag = "machines",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/stop", operation_id = "machine_stop", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
@@ -221,7 +221,7 @@ pub async fn stop(
 }
 
 /// Stops and starts a machine.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/restart", tag = "machines",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/restart", operation_id = "machine_restart", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
@@ -243,7 +243,7 @@ pub async fn restart(
 }
 
 /// Makes a machine anew from its image: a new instance, a new disk.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/rebuild", tag = "machines",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/rebuild", operation_id = "machine_rebuild", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
@@ -265,7 +265,7 @@ pub async fn rebuild(
 }
 
 /// Changes cpus, memory, disk; a disk only grows.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/resize", tag = "machines",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/resize", operation_id = "machine_resize", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
@@ -306,7 +306,7 @@ pub struct MachineWait {
 }
 
 /// Waits; returns early with 409 when the machine failed, 408 after the timeout.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/wait", tag = "machines",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/wait", operation_id = "machine_wait", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"), MachineWait), responses(
     (status = 200, description = "Reached", body = Machine, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -322,7 +322,7 @@ pub async fn wait(
 }
 
 /// Takes the lease of a machine, or renews it with its nonce: mutations by others are refused until it ends.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/lease", tag = "machines",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/lease", operation_id = "machine_lease_take", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, to renew it"),
         ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
@@ -343,7 +343,7 @@ pub async fn lease_take(
 }
 
 /// Gives the lease back.
-#[utoipa::path(delete, path = "/api/v1/projects/{project}/machines/{machine}/lease", tag = "machines",
+#[utoipa::path(delete, path = "/api/v1/projects/{project}/machines/{machine}/lease", operation_id = "machine_lease_release", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease")), responses(
     (status = 204, description = "Given back"),
@@ -366,7 +366,7 @@ pub struct SerialQuery {
 }
 
 /// The last lines of the serial console, oldest first.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/serial", tag = "machines",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/serial", operation_id = "machine_serial", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"), SerialQuery), responses(
     (status = 200, description = "The lines", body = SerialLog),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

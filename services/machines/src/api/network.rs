@@ -10,7 +10,7 @@ use super::{Paging, list_of};
 use crate::Machines;
 
 /// Lists the networks of a project by name.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/networks", tag = "networks",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/networks", operation_id = "network_list", tag = "networks",
     params(("project" = String, Path), Paging), responses(
     (status = 200, description = "A page of networks", body = List<Network>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -24,7 +24,7 @@ pub async fn list(
 }
 
 /// Creates a network. It answers in `creating`.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/networks", tag = "networks",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/networks", operation_id = "network_create", tag = "networks",
     params(("project" = String, Path), ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
             description = "Repeats act once")),
     request_body = NetworkCreate, responses(
@@ -45,7 +45,7 @@ pub async fn create(
 }
 
 /// Shows a network.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/networks/{network}", tag = "networks",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/networks/{network}", operation_id = "network_get", tag = "networks",
     params(("project" = String, Path), ("network" = String, Path, description = "Name or id")), responses(
     (status = 200, description = "The network", body = Network, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -58,7 +58,7 @@ pub async fn get(
 }
 
 /// Changes what may leave a network, in place.
-#[utoipa::path(patch, path = "/api/v1/projects/{project}/networks/{network}", tag = "networks",
+#[utoipa::path(patch, path = "/api/v1/projects/{project}/networks/{network}", operation_id = "network_patch", tag = "networks",
     params(("project" = String, Path), ("network" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold")),
     request_body = NetworkPatch, responses(
@@ -76,7 +76,7 @@ pub async fn patch(
 }
 
 /// Destroys a network without machines.
-#[utoipa::path(delete, path = "/api/v1/projects/{project}/networks/{network}", tag = "networks",
+#[utoipa::path(delete, path = "/api/v1/projects/{project}/networks/{network}", operation_id = "network_delete", tag = "networks",
     params(("project" = String, Path), ("network" = String, Path, description = "Name or id"),
         ("if-match" = Option<String>, Header, description = "ETag that must still hold")), responses(
     (status = 202, description = "It is being destroyed", body = Network),

@@ -11,7 +11,7 @@ use super::{Paging, list_of, wait_time};
 use crate::Machines;
 
 /// Lists operations of the projects one may see, newest first.
-#[utoipa::path(get, path = "/api/v1/operations", tag = "operations", params(Paging), responses(
+#[utoipa::path(get, path = "/api/v1/operations", operation_id = "operation_list", tag = "operations", params(Paging), responses(
     (status = 200, description = "A page of operations", body = List<Operation>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
@@ -24,7 +24,7 @@ pub async fn list(
 }
 
 /// Shows an operation with its progress.
-#[utoipa::path(get, path = "/api/v1/operations/{operation}", tag = "operations",
+#[utoipa::path(get, path = "/api/v1/operations/{operation}", operation_id = "operation_get", tag = "operations",
     params(("operation" = String, Path)), responses(
     (status = 200, description = "The operation", body = Operation),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -45,7 +45,7 @@ pub struct OperationWait {
 }
 
 /// Waits until an operation ended, well or not; 408 after the timeout.
-#[utoipa::path(get, path = "/api/v1/operations/{operation}/wait", tag = "operations",
+#[utoipa::path(get, path = "/api/v1/operations/{operation}/wait", operation_id = "operation_wait", tag = "operations",
     params(("operation" = String, Path), OperationWait), responses(
     (status = 200, description = "It ended", body = Operation),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -59,7 +59,7 @@ pub async fn wait(
 }
 
 /// Asks an operation that may be cancelled to end.
-#[utoipa::path(post, path = "/api/v1/operations/{operation}/cancel", tag = "operations",
+#[utoipa::path(post, path = "/api/v1/operations/{operation}/cancel", operation_id = "operation_cancel", tag = "operations",
     params(("operation" = String, Path)), responses(
     (status = 202, description = "It was asked", body = Operation),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

@@ -10,7 +10,7 @@ use super::{Paging, list_of};
 use crate::Machines;
 
 /// Lists the projects one may see, by name.
-#[utoipa::path(get, path = "/api/v1/projects", tag = "projects", params(Paging), responses(
+#[utoipa::path(get, path = "/api/v1/projects", operation_id = "project_list", tag = "projects", params(Paging), responses(
     (status = 200, description = "A page of projects", body = List<Project>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
@@ -23,7 +23,7 @@ pub async fn list(
 }
 
 /// Shows a project, its quota and what it uses.
-#[utoipa::path(get, path = "/api/v1/projects/{project}", tag = "projects", params(("project" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/projects/{project}", operation_id = "project_get", tag = "projects", params(("project" = String, Path)), responses(
     (status = 200, description = "The project", body = Project, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
@@ -35,7 +35,7 @@ pub async fn get(
 }
 
 /// Creates a project, or changes its quota.
-#[utoipa::path(put, path = "/api/v1/projects/{project}", tag = "projects",
+#[utoipa::path(put, path = "/api/v1/projects/{project}", operation_id = "project_put", tag = "projects",
     params(("project" = String, Path, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")),
     request_body = ProjectPut, responses(
     (status = 200, description = "It was there; changed", body = Project, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
@@ -52,7 +52,7 @@ pub async fn put(
 }
 
 /// Deletes an empty project.
-#[utoipa::path(delete, path = "/api/v1/projects/{project}", tag = "projects", params(("project" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/projects/{project}", operation_id = "project_delete", tag = "projects", params(("project" = String, Path)), responses(
     (status = 204, description = "Deleted"),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete(State(machines): State<Machines>, Path(project): Path<String>) -> ApiResult<StatusCode> {

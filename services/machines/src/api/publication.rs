@@ -10,7 +10,7 @@ use super::{Paging, list_of};
 use crate::Machines;
 
 /// Lists the published ports of a project by name.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/publications", tag = "publications",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/publications", operation_id = "publication_list", tag = "publications",
     params(("project" = String, Path), Paging), responses(
     (status = 200, description = "A page of published ports", body = List<Publication>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -24,7 +24,7 @@ pub async fn list(
 }
 
 /// Shows a published port and the machines behind it.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/publications/{publication}", tag = "publications",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/publications/{publication}", operation_id = "publication_get", tag = "publications",
     params(("project" = String, Path), ("publication" = String, Path, description = "Name or id")), responses(
     (status = 200, description = "The published port", body = Publication, headers(("ETag" = String, description = "Generation of what is shown, for If-Match"))),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -37,7 +37,7 @@ pub async fn get(
 }
 
 /// Publishes a port of a cluster on the host.
-#[utoipa::path(put, path = "/api/v1/projects/{project}/publications/{publication}", tag = "publications",
+#[utoipa::path(put, path = "/api/v1/projects/{project}/publications/{publication}", operation_id = "publication_put", tag = "publications",
     params(("project" = String, Path), ("publication" = String, Path, description = "Name",
         pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")),
     request_body = PublicationPut, responses(
@@ -55,7 +55,7 @@ pub async fn put(
 }
 
 /// Takes a published port back.
-#[utoipa::path(delete, path = "/api/v1/projects/{project}/publications/{publication}", tag = "publications",
+#[utoipa::path(delete, path = "/api/v1/projects/{project}/publications/{publication}", operation_id = "publication_delete", tag = "publications",
     params(("project" = String, Path), ("publication" = String, Path, description = "Name or id")), responses(
     (status = 202, description = "It is being taken back", body = Publication),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

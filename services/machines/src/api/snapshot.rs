@@ -11,7 +11,7 @@ use crate::Machines;
 use crate::app::machine::Guard;
 
 /// Lists the snapshots of a machine by name.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/snapshots", tag = "snapshots",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/snapshots", operation_id = "snapshot_list", tag = "snapshots",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"), Paging), responses(
     (status = 200, description = "A page of snapshots", body = List<Snapshot>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -35,7 +35,7 @@ fn accepted(operation: Operation) -> Response {
 }
 
 /// Keeps the state of a machine's disk under a name.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/snapshots", tag = "snapshots",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/snapshots", operation_id = "snapshot_create", tag = "snapshots",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
         ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
@@ -55,7 +55,7 @@ pub async fn create(
 }
 
 /// Puts the disk of a stopped machine back.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}/restore", tag = "snapshots",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}/restore", operation_id = "snapshot_restore", tag = "snapshots",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("snapshot" = String, Path, description = "Name or id"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held"),
@@ -75,7 +75,7 @@ pub async fn restore(
 }
 
 /// Removes a snapshot.
-#[utoipa::path(delete, path = "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}", tag = "snapshots",
+#[utoipa::path(delete, path = "/api/v1/projects/{project}/machines/{machine}/snapshots/{snapshot}", operation_id = "snapshot_delete", tag = "snapshots",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"),
         ("snapshot" = String, Path, description = "Name or id"),
         ("hafen-lease-nonce" = Option<String>, Header, description = "Nonce of the lease, while one is held")), responses(

@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::Machines;
 
 /// Signs a user's SSH public key for a short time: good for the machines of this project, without forwarding.
-#[utoipa::path(post, path = "/api/v1/projects/{project}/ssh-certificates", tag = "ssh",
+#[utoipa::path(post, path = "/api/v1/projects/{project}/ssh-certificates", operation_id = "ssh_create", tag = "ssh",
     params(("project" = String, Path)), request_body = SshCertificateCreate, responses(
     (status = 201, description = "The certificate, and the authority of host certificates", body = SshCertificate),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

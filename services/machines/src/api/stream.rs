@@ -32,7 +32,7 @@ fn upgrade(socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Resul
 
 /// Connects to a TCP port of a machine from inside its network. A WebSocket of binary frames; an empty one ends
 /// the caller's direction only.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/dial", tag = "machines",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/dial", operation_id = "stream_dial", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id"), DialQuery), responses(
     (status = 101, description = "Connected"),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -49,7 +49,7 @@ pub async fn dial(
 }
 
 /// The serial console of a machine. A WebSocket of binary frames.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/console", tag = "machines",
+#[utoipa::path(get, path = "/api/v1/projects/{project}/machines/{machine}/console", operation_id = "stream_console", tag = "machines",
     params(("project" = String, Path), ("machine" = String, Path, description = "Name or id")), responses(
     (status = 101, description = "Connected"),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

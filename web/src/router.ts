@@ -1,0 +1,43 @@
+import { createRouter, createWebHistory } from 'vue-router'
+import { tools } from './tools'
+import { useSession } from './session/store'
+
+declare module 'vue-router' {
+  interface RouteMeta {
+    /** Answered without a session. */
+    open?: boolean
+    /** Page of the guide, as docs/guide/LANGUAGE/NAME.md. */
+    guide?: string
+  }
+}
+
+export const router = createRouter({
+  history: createWebHistory(),
+  routes: [
+    { path: '/sign-in', name: 'sign-in', component: () => import('./session/SignIn.vue'), meta: { open: true, guide: 'sign-in' } },
+    { path: '/invitation', name: 'invitation', component: () => import('./session/Invitation.vue'), meta: { open: true, guide: 'sign-in' } },
+    {
+      path: '/',
+      component: () => import('./shell/Shell.vue'),
+      children: [
+        ...tools.flatMap((tool) => tool.routes),
+        { path: '/:rest(.*)*', name: 'missing', component: () => import('./shell/NotFound.vue') },
+      ],
+    },
+  ],
+  scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },
+})
+
+router.beforeEach(async (to) => {
+  if (to.meta.open) return true
+  const session = useSession()
+  if (!session.known) await session.load()
+  // Without an answer the shell says so, and goes on when there is one.
+  if (session.signedIn || session.problem) return true
+  return { name: 'sign-in', query: to.fullPath === '/' ? {} : { to: to.fullPath } }
+})
+
+/** Where to go after signing in: only to our own pages. */
+export function ownPage(to: unknown): string {
+  return typeof to === 'string' && /^\/(?![/\\])/.test(to) ? to : '/'
+}
