@@ -8,7 +8,6 @@ export default defineConfig({
   plugins: [vue()],
   resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) } },
   define: {
-    __VUE_OPTIONS_API__: 'false',
     __VUE_I18N_LEGACY_API__: 'false',
     __VUE_I18N_FULL_INSTALL__: 'false',
     __INTLIFY_PROD_DEVTOOLS__: 'false',
@@ -22,6 +21,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 700,
   },
   server: {
+    hmr: { overlay: false },
     proxy: Object.fromEntries(
       ['/api', '/oauth', '/.well-known', '/ledger', '/health'].map((path) => [path, { target: platform, ws: true }]),
     ),

@@ -1,0 +1,95 @@
+// The API as its document describes it, without a platform: for work on the console. What is shown is in `harbour.mjs`, or made
+// from the schemas; nothing is kept. `node mock/server.mjs [PORT]`
+//
+// Beside its answers it can fail on purpose: a query `?mock=offline|403|404|500|empty|slow` in the page's address reaches here as the
+// referrer, so that each state of a screen can be looked at.
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { answers, change } from './harbour.mjs'
+import { resolve, sample } from './sample.mjs'
+
+const document = JSON.parse(readFileSync(new URL('../../docs/reference/openapi.json', import.meta.url), 'utf8'))
+const METHODS = ['get', 'post', 'put', 'patch', 'delete']
+const routes = Object.entries(document.paths).map(([path, item]) => ({
+  path,
+  item,
+  pattern: new RegExp(`^${path.replaceAll(/[.]/g, '\\.').replaceAll(/\{(\w+)\}/g, '(?<$1>[^/]+)')}$`),
+}))
+// What is literal is found before what is not.
+routes.sort((a, b) => (a.path.match(/\{/g)?.length ?? 0) - (b.path.match(/\{/g)?.length ?? 0))
+
+export function answerOf(method, path, query = new URLSearchParams()) {
+  const route = routes.find((one) => one.pattern.test(path) && one.item[method])
+  if (!route) return { status: 404, body: problem(404, 'not_found', 'there is no such path') }
+  const parts = Object.fromEntries(Object.entries(route.pattern.exec(path)?.groups ?? {}).map(([key, value]) => [key, decodeURIComponent(value)]))
+  const [status, response] = Object.entries(route.item[method].responses).find(([code]) => code.startsWith('2')) ?? ['204', {}]
+  const content = resolve(document, response).content ?? {}
+  const schema = content['application/json']?.schema
+  const special = method === 'get' || method === 'post' ? answers[route.path] : undefined
+  if (route.path === '/api/v1/policy/permitted') return { status: 200, body: { actions: actions(), step_up: [] } }
+  if (special && (method === 'get' || route.path.endsWith('/plans'))) {
+    const value = special(parts, query)
+    if (value === undefined) return { status: 404, body: problem(404, 'not_found', 'there is nothing of that name') }
+    return { status: Number(status), body: Array.isArray(value) ? page(value, query) : value }
+  }
+  if (!schema) return { status: Number(status), body: undefined, text: content['text/plain'] || content['application/octet-stream'] ? 'make dist\ncc -O2 shop.c\nlinked dist/shop\n' : undefined }
+  return { status: Number(status), body: sample(document, schema, '', 0) }
+}
+
+function page(items, query) {
+  const limit = Number(query.get('limit') ?? 100)
+  const from = Number(query.get('page') ?? 0)
+  const state = query.get('state')
+  const group = query.get('group')
+  const fitting = items.filter((one) => (!state || one.state === state) && (!group || one.group === group))
+  return { items: fitting.slice(from, from + limit), next_page: from + limit < fitting.length ? String(from + limit) : null }
+}
+
+const source = readFileSync(new URL('../../crates/policy/src/actions.rs', import.meta.url), 'utf8')
+const actions = () => [...source.matchAll(/^\s+(?:action|danger)\("([\w.]+)"/gm)].map((found) => found[1])
+const problem = (status, code, detail) => ({ type: 'about:blank', title: code, status, code, detail, request_id: 'req-mock', errors: [] })
+
+function failure(kind) {
+  const kinds = { 403: problem(403, 'forbidden', 'machine.read is not permitted. A viewer may look at everything in the project but secrets.'), 404: problem(404, 'not_found', 'there is nothing of that name'), 500: problem(500, 'internal', '') }
+  return kinds[kind]
+}
+
+function serve(request, response) {
+  const url = new URL(request.url ?? '/', 'http://mock')
+  const wish = new URL(request.headers.referer ?? 'http://mock', 'http://mock').searchParams.get('mock')
+  const ours = ['/api/v1/whoami', '/api/v1/policy/permitted', '/api/v1/projects', '/api/v1/operations'].includes(url.pathname)
+  if (url.pathname === '/api/v1/changes' && request.headers.accept?.includes('text/event-stream')) {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    response.write(': live\n\n')
+    let n = 0
+    const timer = setInterval(() => response.write(`event: change\ndata: ${JSON.stringify({ ...change(n), at: new Date().toISOString(), seq: 2000 + n++ })}\n\n`), 10_000)
+    request.on('close', () => clearInterval(timer))
+    return
+  }
+  const reply = (status, body, type = 'application/json') => {
+    response.writeHead(status, { 'content-type': status >= 400 ? 'application/problem+json' : type, etag: '"1"' })
+    response.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body))
+  }
+  if (!ours && wish === 'offline') return request.socket.destroy()
+  if (!ours && failure(wish)) return reply(Number(wish), failure(wish))
+  const { status, body, text } = answerOf((request.method ?? 'GET').toLowerCase(), url.pathname, url.searchParams)
+  const shown = !ours && wish === 'empty' && Array.isArray(body?.items) ? { ...body, items: [] } : body
+  if (text) return reply(status, text, 'text/plain')
+  if (wish === 'slow' && !ours) return setTimeout(() => reply(status, shown), 5000)
+  reply(status, status === 204 ? undefined : shown)
+}
+
+if (process.argv[1]?.endsWith('server.mjs')) {
+  const port = Number(process.argv[2] ?? 4791)
+  createServer((request, response) => {
+    request.resume()
+    try {
+      serve(request, response)
+    } catch (error) {
+      console.error(error)
+      response.writeHead(500).end()
+    }
+  }).listen(port, '127.0.0.1', () => console.log(`the mock of the API answers at http://127.0.0.1:${port}`))
+}
+
+export { document, METHODS }
