@@ -45,8 +45,11 @@ export function sample(document, given, name = '', n = 0, depth = 0) {
       return Math.min(Math.max(schema.minimum ?? 0, n + 1), schema.maximum ?? Number.MAX_SAFE_INTEGER)
     case 'boolean':
       return n % 2 === 0
-    case 'string':
-      return text(schema, name, n)
+    case 'string': {
+      const made = text(schema, name, n)
+      const fits = new RegExp(schema.pattern ?? '', 'u')
+      return [made, words[n % words.length], '/', '0'].find((one) => fits.test(one)) ?? made
+    }
     default:
       return null
   }
