@@ -48,7 +48,9 @@ export function sample(document, given, name = '', n = 0, depth = 0) {
     case 'string': {
       const made = text(schema, name, n)
       const fits = new RegExp(schema.pattern ?? '', 'u')
-      return [made, words[n % words.length], '/', '0'].find((one) => fits.test(one)) ?? made
+      // A pattern that lists words means one of them.
+      const listed = /^\^\(([\w|-]+)\)\$$/.exec(schema.pattern ?? '')?.[1]?.split('|') ?? []
+      return [made, ...listed, words[n % words.length], '/', '0'].find((one) => fits.test(one)) ?? made
     }
     default:
       return null
