@@ -35,6 +35,16 @@ export const messages = words(
       superseded: 'superseded',
       cancelled: 'cancelled',
     },
+    part: {
+      deployments: 'Deployments',
+      processes: 'Processes',
+      logs: 'Logs',
+      command: 'Command',
+      releases: 'Releases',
+      builds: 'Builds',
+      previews: 'Previews',
+      definition: 'Definition',
+    },
     first: {
       title: 'No app yet',
       text: 'An app is what the machines of this project run. It comes from a repository: each push is built, checked and taken into service.',
@@ -77,6 +87,16 @@ export const messages = words(
       rolled_back: 'zurückgerollt',
       superseded: 'überholt',
       cancelled: 'abgebrochen',
+    },
+    part: {
+      deployments: 'Deployments',
+      processes: 'Prozesse',
+      logs: 'Logs',
+      command: 'Befehl',
+      releases: 'Releases',
+      builds: 'Builds',
+      previews: 'Vorschauen',
+      definition: 'Definition',
     },
     first: {
       title: 'Noch keine App',

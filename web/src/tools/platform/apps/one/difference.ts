@@ -18,6 +18,13 @@ function flat(value: unknown, at: string, into: Map<string, string>): void {
   } else into.set(at, String(value))
 }
 
+/** What is wanted of an app, field by field, in the order in which it is written. */
+export function fields(spec: Schemas['AppSpec']): { field: string; value: string }[] {
+  const into = new Map<string, string>()
+  flat(spec, '', into)
+  return [...into].map(([field, value]) => ({ field, value }))
+}
+
 /** How many processes there are is no matter of a release: going back leaves their number as it is. */
 const APART = new Set(['replicas'])
 
