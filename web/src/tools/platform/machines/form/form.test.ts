@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Schemas } from '@/api/client'
-import { createOf, doubled, emptyForm, formOf, fromBase64, GIB, MIB, putOf, toBase64 } from './form'
+import { createOf, doubled, emptyForm, formOf, fromBase64, GIB, MIB, putOf, renewsDisk, toBase64 } from './form'
 
 describe('the form of a machine', () => {
   it('sends what was filled in, and leaves out what was not', () => {
@@ -23,7 +23,28 @@ describe('the form of a machine', () => {
       spec: { image: 'web', network: 'front', cpus: 2, memory: 768 * MIB, disk: 3.5 * GIB, start: 'cold', address: '10.0.0.7', user_data: toBase64('x') },
       health: { tcp: true, port: 22, interval_ms: 1000, timeout_ms: 500, healthy_after: 3 },
     } as unknown as Schemas['Machine']
-    expect(putOf(formOf(machine))).toEqual({ group: 'web', metadata: machine.metadata, spec: machine.spec, health: machine.health })
+    expect(putOf(formOf(machine), machine)).toEqual({ group: 'web', metadata: machine.metadata, spec: machine.spec, health: machine.health })
+  })
+
+  it('knows what costs the machine its disk', () => {
+    const machine = {
+      name: 'web-1', state: 'started', metadata: {}, image_digest: 'sha256-a',
+      spec: { image: 'web', network: 'front', cpus: 2, memory: 768 * MIB, disk: 5_000_000_001, address: null },
+    } as unknown as Schemas['Machine']
+    const form = formOf(machine)
+    expect(renewsDisk(form, machine, 'sha256-a')).toBe(false)
+    // As the field gives it back, rounded.
+    expect(putOf({ ...form, disk: 4.657 }, machine).spec.disk).toBe(5_000_000_001)
+    expect(renewsDisk({ ...form, group: 'web', metadata: [['a', 'b']], health: 'tcp' }, machine, 'sha256-a')).toBe(false)
+    expect(renewsDisk({ ...form, cpus: 4 }, machine, 'sha256-a')).toBe(true)
+    expect(renewsDisk({ ...form, start: 'cold' }, machine, 'sha256-a')).toBe(true)
+    expect(renewsDisk(form, machine, 'sha256-b')).toBe(true)
+    expect(renewsDisk(form, { ...machine, state: 'failed' }, 'sha256-a')).toBe(true)
+  })
+
+  it('does not lose user data that is no text', () => {
+    const machine = { metadata: {}, spec: { image: 'a', network: 'b', cpus: 1, memory: MIB, disk: GIB, user_data: btoa('\x1f\x8b\xff') } } as unknown as Schemas['Machine']
+    expect(putOf(formOf(machine), machine).spec.user_data).toBe(machine.spec.user_data)
   })
 
   it('tells of keys that stand twice', () => {

@@ -20,6 +20,8 @@ export interface MachineForm {
   start: 'warm' | 'cold'
   /** As text; sent in base 64. */
   userData: string
+  /** User data that is no text, in base 64: kept as it is unless text takes its place. */
+  userDataKept: string
   metadata: [string, string][]
   health: 'none' | 'tcp' | 'http'
   healthPort: number
@@ -33,7 +35,7 @@ export interface MachineForm {
 
 export function emptyForm(): MachineForm {
   return {
-    name: '', group: '', image: '', network: '', address: '', cpus: 1, memory: 1024, disk: 10, start: 'warm', userData: '', metadata: [],
+    name: '', group: '', image: '', network: '', address: '', cpus: 1, memory: 1024, disk: 10, start: 'warm', userData: '', userDataKept: '', metadata: [],
     health: 'none', healthPort: 80, healthPath: '/', healthEvery: 5000, healthTimeout: 2000, healthyAfter: 1, launch: true, register: true,
   }
 }
@@ -51,7 +53,7 @@ export function formOf(machine: Machine): MachineForm {
     memory: spec.memory / MIB,
     disk: spec.disk / GIB,
     start: spec.start === 'cold' ? 'cold' : 'warm',
-    userData: spec.user_data ? fromBase64(spec.user_data) : '',
+    ...userDataOf(spec.user_data ?? ''),
     metadata: Object.entries(machine.metadata),
     ...(health
       ? {
@@ -66,6 +68,11 @@ export function formOf(machine: Machine): MachineForm {
   }
 }
 
+function userDataOf(encoded: string): Pick<MachineForm, 'userData' | 'userDataKept'> {
+  const text = fromBase64(encoded)
+  return toBase64(text) === encoded ? { userData: text, userDataKept: '' } : { userData: '', userDataKept: encoded }
+}
+
 function specOf(form: MachineForm): Schemas['MachineSpec'] {
   return {
     image: form.image.trim(),
@@ -75,7 +82,7 @@ function specOf(form: MachineForm): Schemas['MachineSpec'] {
     disk: Math.round(form.disk * GIB),
     start: form.start,
     ...(form.address.trim() ? { address: form.address.trim() } : {}),
-    ...(form.userData ? { user_data: toBase64(form.userData) } : {}),
+    ...(form.userData || form.userDataKept ? { user_data: form.userData ? toBase64(form.userData) : form.userDataKept } : {}),
   }
 }
 
@@ -108,8 +115,42 @@ export function createOf(form: MachineForm): Schemas['MachineCreate'] {
   }
 }
 
-export function putOf(form: MachineForm): Schemas['MachinePut'] {
-  return { spec: specOf(form), metadata: metadataOf(form.metadata), group: form.group.trim() || null, health: healthOf(form) }
+/** Fields that were not touched go back as they came, to the byte: a spec that differs at all costs the machine its disk. */
+export function putOf(form: MachineForm, machine: Machine): Schemas['MachinePut'] {
+  const before = formOf(machine)
+  const spec: Schemas['MachineSpec'] = { ...machine.spec }
+  const after = specOf(form)
+  if (form.image.trim() !== before.image) spec.image = after.image
+  if (form.network.trim() !== before.network) spec.network = after.network
+  if (form.cpus !== before.cpus) spec.cpus = after.cpus
+  if (!same(form.memory, before.memory)) spec.memory = after.memory
+  if (!same(form.disk, before.disk)) spec.disk = after.disk
+  if (form.start !== before.start) spec.start = form.start
+  if (form.address.trim() !== before.address) spec.address = after.address ?? null
+  if (form.userData !== before.userData) spec.user_data = after.user_data ?? null
+  return { spec, metadata: metadataOf(form.metadata), group: form.group.trim() || null, health: healthOf(form) }
+}
+
+/** The field shows three digits after the point. */
+function same(one: number, other: number): boolean {
+  return Math.abs(one - other) < 0.001
+}
+
+/** Whether the machine gets a new disk by this change, as the platform decides it. `digest` is what its image is now. */
+export function renewsDisk(form: MachineForm, machine: Machine, digest: string | undefined): boolean {
+  const put = putOf(form, machine)
+  if (!equal(put.spec, machine.spec)) return true
+  if (machine.image_digest && digest !== undefined && digest !== machine.image_digest) return true
+  const around = (put.group ?? '') === (machine.group ?? '') && equal(put.metadata ?? {}, machine.metadata) && equal(put.health ?? null, machine.health ?? null)
+  return around && machine.state === 'failed'
+}
+
+function equal(one: unknown, other: unknown): boolean {
+  const sorted = (_key: string, value: unknown): unknown =>
+    typeof value === 'object' && value !== null
+      ? Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== null && inner !== false).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  return JSON.stringify(one, sorted) === JSON.stringify(other, sorted)
 }
 
 /** UTF-8 in base 64, as cloud-init reads it. */

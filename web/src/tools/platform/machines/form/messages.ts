@@ -4,7 +4,7 @@ export const messages = words(
   {
     createTitle: 'New machine',
     changeTitle: 'Change {name}',
-    changeText: 'With another image, network, address, disk or user data the machine is made anew from its configuration, and is away meanwhile.',
+    newDisk: 'This makes the machine anew: with a new, empty disk from its image. What is on its disk now is lost, and so are its snapshots. To give it more processors, memory or disk and keep what is on it, use Resize.',
     change: 'Change',
     nameHint: 'Lower-case letters, digits and hyphens.',
     cluster: 'Cluster',
@@ -44,7 +44,7 @@ export const messages = words(
   {
     createTitle: 'Neue Maschine',
     changeTitle: '{name} ändern',
-    changeText: 'Mit anderem Image, Netz, anderer Adresse, Platte oder anderen User Data wird die Maschine aus ihrer Konfiguration neu gemacht und ist so lange weg.',
+    newDisk: 'Damit wird die Maschine neu gemacht: mit einer neuen, leeren Platte aus ihrem Image. Was jetzt auf ihrer Platte ist, geht verloren, auch ihre Snapshots. Mehr Prozessoren, Speicher oder Platte, ohne etwas zu verlieren, gibt „Größe ändern“.',
     change: 'Ändern',
     nameHint: 'Kleinbuchstaben, Ziffern und Bindestriche.',
     cluster: 'Cluster',
