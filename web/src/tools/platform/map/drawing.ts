@@ -77,6 +77,8 @@ export interface MapWords {
 export const PAD = 16
 export const GAP = 16
 export const TOP = { w: 196, h: 46 }
+/** So narrow become those at the top before the picture grows wider than its place. */
+export const TOP_LEAST = 150
 export const MIDDLE = { w: 176, h: 46 }
 export const TILE = { w: 138, h: 42 }
 /** Machines of a cluster in a column. */
@@ -96,13 +98,13 @@ export const PASSAGE = 14
 
 /** Cuts what does not fit; no browser is here to measure, so that letters are taken to be wide. */
 export function fit(text: string, width: number, size: number): string {
-  const most = Math.max(1, Math.floor(width / (size * 0.6)))
+  const most = Math.max(1, Math.floor(width / (size * 0.57)))
   const letters = [...text]
   return letters.length <= most ? text : `${letters.slice(0, most - 1).join('')}…`
 }
 
 export function textWidth(text: string, size: number): number {
-  return [...text].length * size * 0.6
+  return [...text].length * size * 0.57
 }
 
 export function overlap(a: Box, b: Box): boolean {

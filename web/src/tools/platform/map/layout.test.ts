@@ -3,7 +3,7 @@ import { COLLAPSE, MOST_TOPS, overlap, type Box, type Drawing } from './drawing'
 import { layout } from './layout'
 import { machineTone, pictureOf, sharesText, type Read } from './model'
 import { app, backend, cluster, harbour, machine, network, read, route, WORDS } from './sample'
-import { spread } from './spread'
+import { byWant, crossings, spread, untangle } from './spread'
 import { svgText } from './svg'
 
 const draw = (from: Read, width = 1000): Drawing => layout(pictureOf(from), WORDS, width)
@@ -115,10 +115,17 @@ describe('the picture', () => {
 
 it('puts boxes near to where they want to be, and never over one another', () => {
   const slot = (key: string, want: number) => ({ key, w: 100, want, x: 0 })
-  const slots = [slot('a', 500), slot('b', 500), slot('c', 50)]
+  const slots = [slot('a', 500), slot('b', 500), slot('c', 50)].sort(byWant)
   expect(spread(slots, 1000, 10)).toBe(1000)
   expect(slots.map((one) => [one.key, one.x])).toEqual([['c', 0], ['a', 450], ['b', 560]].map(([key, x]) => [key, Number(x)]))
   expect(spread([slot('a', 0), slot('b', 0), slot('c', 0)], 100, 10)).toBe(320)
+})
+
+it('swaps neighbours until few lines cross', () => {
+  const slots = ['a', 'b', 'c'].map((key) => ({ key, w: 1, want: 0, x: 0 }))
+  const wanted = ['c', 'b', 'a']
+  untangle(slots, () => crossings(slots.map((slot, index) => [index, wanted.indexOf(slot.key)])))
+  expect(slots.map((slot) => slot.key)).toEqual(wanted)
 })
 
 it('is a file that needs nothing else, and takes no markup from names', () => {

@@ -1,13 +1,40 @@
 // Where everything of the picture stands: hosts above, apps below them, and below those the networks as basins with their machines.
 // The same picture gives the same drawing. Pure: Vue draws it on the screen, `svg.ts` into a file.
-import { BETWEEN, GAP, MIDDLE, MOST_MIDDLES, MOST_TOPS, PAD, PASSAGE, fit, TOP, type Box, type DrawnCluster, type Drawing, type DrawnNode, type MapWords } from './drawing'
+import { BETWEEN, GAP, MIDDLE, MOST_MIDDLES, MOST_TOPS, PAD, PASSAGE, fit, TOP, TOP_LEAST, type Box, type DrawnCluster, type Drawing, type DrawnNode, type MapWords } from './drawing'
 import { edges, type Line } from './edges'
 import { sharesText, type Picture } from './model'
 import { chosen, middleNode, moreNode, topNode, trafficText } from './nodes'
-import { spread, type Slot } from './spread'
+import { byWant, crossings, spread, untangle, type Slot } from './spread'
 import { basins } from './water'
 
 const mean = (values: number[], otherwise: number): number => (values.length > 0 ? values.reduce((a, b) => a + b, 0) / values.length : otherwise)
+
+/** Brings the two upper rows into an order in which few lines cross. */
+function order(lines: readonly Line[], middles: Slot[], tops: Slot[], center: (key: string) => number): void {
+  const places = (slots: readonly Slot[]): Map<string, number> => new Map(slots.map((slot, index) => [slot.key, index]))
+  const below = (line: Line): string => line.via ?? line.to
+  let at = places(middles)
+  for (const top of tops) {
+    top.want = mean(lines.filter((line) => line.from === top.key).map((line) => at.get(below(line)) ?? center(line.to)), middles.length)
+  }
+  tops.sort(byWant)
+  const tangles = (): number => {
+    at = places(middles)
+    const above = places(tops)
+    const upper: [number, number][] = []
+    const lower: [number, number][] = []
+    for (const line of lines) {
+      const from = above.get(line.from)
+      if (from === undefined) lower.push([at.get(line.from) ?? 0, center(line.to)])
+      else upper.push([from, at.get(below(line)) ?? center(line.to)])
+      if (line.via) lower.push([at.get(line.via) ?? 0, center(line.to)])
+    }
+    return crossings(upper) + crossings(lower)
+  }
+  untangle(middles, tangles)
+  untangle(tops, tangles)
+  untangle(middles, tangles)
+}
 
 export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawing {
   const inner = Math.max(wanted, 360) - 2 * PAD
@@ -50,19 +77,21 @@ export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawin
   const slots = middles.map((middle): Slot => ({ key: middle.key, w: MIDDLE.w, want: mean(middle.on.map(center), inner / 2), x: 0 }))
   slots.push(...lines.filter((line) => line.via).map((line): Slot => ({ key: line.via ?? '', w: PASSAGE, want: center(line.to), x: 0 })))
   if (middles.length < picture.middles.length) slots.push({ key: 'more/apps', w: MIDDLE.w, want: inner, x: 0 })
+  slots.sort(byWant)
+  const topsShown = tops.length + (tops.length < picture.tops.length ? 1 : 0)
+  const topW = Math.min(TOP.w, Math.max(TOP_LEAST, Math.floor((inner - (topsShown - 1) * GAP) / Math.max(topsShown, 1))))
+  const topSlots = tops.map((top): Slot => ({ key: top.key, w: topW, want: 0, x: 0 }))
+  order(lines, slots, topSlots, center)
   const middleWidth = slots.length > 0 ? spread(slots, inner, GAP) : 0
   const slotAt = new Map(slots.map((slot) => [slot.key, slot]))
-  const middleCenter = (line: Line): number => {
-    const slot = slotAt.get(line.via ?? line.to)
-    return slot ? slot.x + slot.w / 2 : center(line.to)
+  for (const slot of topSlots) {
+    const places = lines.filter((line) => line.from === slot.key).map((line) => {
+      const below = slotAt.get(line.via ?? line.to)
+      return below ? below.x + below.w / 2 : center(line.to)
+    })
+    slot.want = mean(places, inner / 2)
   }
-  const topSlots = tops.map((top): Slot => ({
-    key: top.key,
-    w: TOP.w,
-    want: mean(lines.filter((line) => line.from === top.key).map(middleCenter), inner / 2),
-    x: 0,
-  }))
-  if (tops.length < picture.tops.length) topSlots.push({ key: 'more/routes', w: TOP.w, want: inner, x: 0 })
+  if (tops.length < picture.tops.length) topSlots.push({ key: 'more/routes', w: topW, want: inner, x: 0 })
   const topWidth = topSlots.length > 0 ? spread(topSlots, inner, GAP) : 0
 
   const topY = PAD
@@ -71,7 +100,7 @@ export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawin
   const nodes: DrawnNode[] = []
   for (const slot of topSlots) {
     const top = tops.find((one) => one.key === slot.key)
-    const node = top ? topNode(top, project, words) : moreNode(slot.key, picture.tops.length - tops.length, `/projects/${project}/routes`, TOP, words)
+    const node = top ? topNode(top, project, words, topW) : moreNode(slot.key, picture.tops.length - tops.length, `/projects/${project}/routes`, { w: topW, h: TOP.h }, words)
     nodes.push({ ...node, x: slot.x + PAD, y: topY })
   }
   for (const slot of slots) {

@@ -103,6 +103,12 @@ export function machineTone(machine: Pick<Schemas['Machine'], 'state' | 'healthy
   return toneOf(machine.state)
 }
 
+/** What a person would say of it. */
+function stateOf(machine: Schemas['Machine']): string {
+  if (machine.state !== 'started') return machine.state
+  return machine.healthy ? (machine.cordoned ? 'cordoned' : 'started') : 'unhealthy'
+}
+
 function egressOf(egress: Schemas['Egress']): Basin['egress'] {
   return typeof egress === 'string' ? egress : egress.allow.length
 }
@@ -128,7 +134,7 @@ function basinsOf(read: Read, processes: ReadonlyMap<string, Process[]>): Basin[
     }
     cluster.machines.push({
       name: machine.name,
-      state: machine.state === 'started' && !machine.healthy ? 'unhealthy' : machine.state,
+      state: stateOf(machine),
       tone: machineTone(machine),
       address: machine.address ?? '',
       processes: processes.get(machine.name) ?? [],

@@ -28,19 +28,20 @@ export function middleNode(middle: Middle, project: string, words: MapWords): Dr
   }
 }
 
-export function topNode(top: Top, project: string, words: MapWords): DrawnNode {
+export function topNode(top: Top, project: string, words: MapWords, w: number): DrawnNode {
   const sub = top.kind === 'publication' ? words.publication : top.maintenance ? words.maintenance : words.certificate(top.state)
   return {
     key: top.key,
     kind: top.kind,
-    title: fit(top.name, TOP.w - 40, 13),
-    sub: fit(sub, TOP.w - 40, 11),
+    title: fit(top.name, w - 40, 13),
+    sub: fit(sub, w - 40, 11),
     tone: top.tone,
     to: `/projects/${project}/${top.kind === 'host' ? 'routes' : 'plan'}`,
     said: [top.name, sub].join(', '),
     x: 0,
     y: 0,
-    ...TOP,
+    w,
+    h: TOP.h,
   }
 }
 

@@ -7,7 +7,7 @@ const DARK: typeof LIGHT = { back: '#0e141a', card: '#151d25', line: '#2a3540', 
 
 function styles(colours: typeof LIGHT): string {
   const tones = (['good', 'bad', 'busy', 'idle'] as const).map((tone) => `.${tone}{fill:${colours[tone]}}`).join('')
-  return `.back{fill:${colours.back}}.basin{fill:${colours.water};stroke:${colours.line}}.cluster,.node{fill:${colours.card};stroke:${colours.line}}.edge{stroke:${colours.idle}}.edge.flows{stroke:${colours.accent}}.label{fill:${colours.card}}text{fill:${colours.text}}.muted{fill:${colours.muted}}${tones}`
+  return `.back{fill:${colours.back}}.basin{fill:${colours.water};stroke:${colours.line}}.cluster,.node{fill:${colours.card};stroke:${colours.line}}.edge{stroke:${colours.idle}}.edge.flows{stroke:${colours.accent}}.label{fill:${colours.back}}.haloed text{paint-order:stroke;stroke:${colours.water};stroke-width:5px}text{fill:${colours.text}}.muted{fill:${colours.muted}}${tones}`
 }
 
 function escaped(text: string): string {
@@ -31,9 +31,10 @@ export function svgText(drawing: Drawing, title: string): string {
     `<title>${escaped(title)}</title>`,
     `<style>${styles(LIGHT)}@media (prefers-color-scheme: dark){${styles(DARK)}}</style>`,
     `<rect class="back" width="${width}" height="${height}"/>`,
-    ...drawing.basins.map((basin) =>
-      `<rect class="basin" x="${basin.x}" y="${basin.y}" width="${basin.w}" height="${basin.h}" rx="14"/><path class="${basin.tone}" d="${glyph(basin.tone, basin.x + 21, basin.y + 19)}"/><text x="${basin.x + 34}" y="${basin.y + 24}" font-size="14" font-weight="650">${escaped(basin.title)}</text><text x="${basin.x + 16}" y="${basin.y + 40}" font-size="11" class="muted">${escaped(basin.sub)}</text>`),
+    ...drawing.basins.map((basin) => `<rect class="basin" x="${basin.x}" y="${basin.y}" width="${basin.w}" height="${basin.h}" rx="14"/>`),
     ...drawing.edges.map((edge) => `<path class="edge${edge.busy ? ' flows' : ''}" d="${edge.d}" fill="none" stroke-width="${edge.width}"/>`),
+    ...drawing.basins.map((basin) =>
+      `<g class="haloed"><path class="${basin.tone}" d="${glyph(basin.tone, basin.x + 21, basin.y + 19)}"/><text x="${basin.x + 34}" y="${basin.y + 24}" font-size="14" font-weight="650">${escaped(basin.title)}</text><text x="${basin.x + 16}" y="${basin.y + 40}" font-size="11" class="muted">${escaped(basin.sub)}</text></g>`),
     ...drawing.clusters.map((cluster) => {
       const counts = cluster.counts.map((count, index) => {
         const y = cluster.y + 26 + index * 22 + 10

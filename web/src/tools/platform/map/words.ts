@@ -1,12 +1,11 @@
 // The words of the picture in the reader's language.
 import { computed, type ComputedRef } from 'vue'
 import { useI18n } from 'vue-i18n'
-import { useLanguage, useWords } from '@/i18n'
+import { useLanguage, type Translate } from '@/i18n'
 import type { MapWords } from './drawing'
-import { messages } from './messages'
 
-export function useMapWords(): ComputedRef<MapWords> {
-  const t = useWords(messages)
+/** `t` has the words of this folder. */
+export function useMapWords(t: Translate): ComputedRef<MapWords> {
   const shared = useI18n({ useScope: 'global' })
   const language = useLanguage()
   const number = (value: number): string => value.toLocaleString(language.value, { maximumFractionDigits: value < 10 ? 1 : 0 })
