@@ -1,16 +1,18 @@
 import { expect, it } from 'vitest'
-import { dressingDocument, withNonce } from './nonce'
+import { dressElements } from './nonce'
 
-it('gives style elements the nonce, and is the document for everything else', () => {
-  const page = dressingDocument('n0')
-  expect(page.createElement('style').nonce).toBe('n0')
-  expect(page.createDocumentFragment().nodeType).toBe(11)
-})
-
-it('leaves the document as it was', () => {
+it('gives style elements the nonce while a terminal is there, and leaves the document as it was', () => {
   const before = document.createElement
-  expect(withNonce('n1', () => document.createElement('style').nonce)).toBe('n1')
-  expect(() => withNonce('n1', () => { throw new Error('x') })).toThrow('x')
+  const releaseOne = dressElements('n1')
+  const releaseOther = dressElements('n1')
+  expect(document.createElement('style').nonce).toBe('n1')
+  const span = document.createElement('span')
+  span.setAttribute('class', 'x')
+  expect(span.className).toBe('x')
+  releaseOne()
+  releaseOne()
+  expect(document.createElement('style').nonce).toBe('n1')
+  releaseOther()
   expect(document.createElement).toBe(before)
   expect(document.createElement('style').nonce).not.toBe('n1')
 })
