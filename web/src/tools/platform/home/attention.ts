@@ -85,19 +85,19 @@ function ofApp(app: Schemas['App']): Item[] {
   ]
 }
 
-function ofCertificate(certificate: Schemas['Certificate'], now: Date): Item[] {
+function ofCertificate(name: string, certificate: Schemas['Certificate'], now: Date): Item[] {
   const failed = certificate.state === 'failed'
   if (!failed && !runsOut(certificate, now)) return []
   const over = certificate.not_after && Date.parse(certificate.not_after) <= now.getTime()
   return [
     {
-      id: `certificate/${certificate.host}`,
+      id: `certificate/${name}/${certificate.host}`,
       weight: over || (failed && !certificate.not_after) ? 'bad' : 'warn',
       word: over ? 'certificateOver' : failed ? 'certificateFailed' : 'certificateEnds',
       named: { name: certificate.host },
       detail: certificate.reason ?? '',
-      to: `/projects/${certificate.project}/routes`,
-      project: certificate.project,
+      to: `/projects/${name}/routes`,
+      project: name,
       ...(certificate.not_after ? { at: certificate.not_after } : {}),
     },
   ]
@@ -108,7 +108,7 @@ export function ofProject(health: ProjectHealth, now: Date): Item[] {
   return [
     ...ofMachines(name, machines),
     ...(apps ?? []).flatMap(ofApp),
-    ...(certificates ?? []).flatMap((certificate) => ofCertificate(certificate, now)),
+    ...(certificates ?? []).flatMap((certificate) => ofCertificate(name, certificate, now)),
     ...(drift && drift.length > 0
       ? [
           {
