@@ -35,6 +35,7 @@ export const de = {
     redirect: 'http auf https leiten',
     hsts: 'HSTS',
     hstsHint: 'So lange kommen Browser nur über https. Wem es gesagt wurde, dem lässt es sich nicht wieder nehmen.',
+    days: '{n} Tag | {n} Tage',
     noHsts: 'keins',
     body: 'Body höchstens (Bytes)',
     rate: 'Anfragen pro Sekunde',

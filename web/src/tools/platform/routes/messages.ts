@@ -37,6 +37,7 @@ const en = {
     redirect: 'Lead http to https',
     hsts: 'HSTS',
     hstsHint: 'For so long browsers come by https only. It cannot be taken back from those who were told.',
+    days: '{n} day | {n} days',
     noHsts: 'none',
     body: 'Largest body (bytes)',
     rate: 'Requests a second',

@@ -78,7 +78,7 @@ export const de = {
     release: 'Release {number}',
     took: 'dauerte {took}',
     since: 'seit {took}',
-    servesAgain: 'Es ist gescheitert und wurde zurückgerollt: Release {number} antwortet.',
+    servesAgain: 'Es ist gescheitert und wurde zurückgerollt: Release {number} antwortete weiter.',
     servesNothing: 'Es ist gescheitert, und davor gab es kein Release.',
     probe: 'Die Prüfung bekam als Antwort:',
     whatWasSaid: 'Was zuletzt ausgegeben wurde',

@@ -80,7 +80,7 @@ const en = {
     release: 'release {number}',
     took: 'took {took}',
     since: 'for {took} now',
-    servesAgain: 'It failed, so it was rolled back: release {number} serves.',
+    servesAgain: 'It failed, so it was rolled back: release {number} went on serving.',
     servesNothing: 'It failed, and there was no release before it.',
     probe: 'The probe was answered:',
     whatWasSaid: 'What was said last',
