@@ -96,7 +96,7 @@ export const messages = words(
       title: 'Nutzung der Quota',
       machines: 'Maschinen',
       cpus: 'Prozessoren',
-      memory: 'Arbeitsspeicher',
+      memory: 'Speicher',
       disk: 'Festplatte',
       of: '{used} von {limit}',
       full: 'an der Grenze',

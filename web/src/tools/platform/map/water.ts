@@ -11,7 +11,7 @@ export interface Block extends Box {
 
 const TONES: readonly Tone[] = ['bad', 'busy', 'idle', 'good']
 
-function tile(machine: MachineMark, project: string, words: MapWords): DrawnNode {
+function tile(machine: MachineMark, project: string, words: MapWords, w: number): DrawnNode {
   const apps = new Map<string, number>()
   for (const process of machine.processes) apps.set(process.app, (apps.get(process.app) ?? 0) + 1)
   const running = [...apps].map(([app, n]) => (n > 1 ? `${app} ×${n}` : app)).join(', ')
@@ -19,14 +19,15 @@ function tile(machine: MachineMark, project: string, words: MapWords): DrawnNode
   return {
     key: `machine/${machine.name}`,
     kind: 'machine',
-    title: fit(machine.name, TILE.w - 34, 13),
-    sub: fit(machine.tone === 'good' ? running || machine.address : state, TILE.w - 34, 11),
+    title: fit(machine.name, w - 36, 13),
+    sub: fit(machine.tone === 'good' ? running || machine.address : state, w - 36, 11),
     tone: machine.tone,
     to: `/projects/${project}/machines/${machine.name}`,
     said: [machine.name, state, machine.address, running].filter(Boolean).join(', '),
     x: 0,
     y: 0,
-    ...TILE,
+    w,
+    h: TILE.h,
   }
 }
 
@@ -48,9 +49,9 @@ function block(cluster: Cluster, project: string, words: MapWords): Block {
     const counts = TONES.map((tone) => ({ tone, n: machines.filter((machine) => machine.tone === tone).length })).filter(({ n }) => n > 0)
     const w = 210
     // Those that need somebody are drawn all the same, a few of them.
-    const nodes = machines.filter((machine) => machine.tone === 'bad').slice(0, 3).map((machine) => tile(machine, project, words))
+    const nodes = machines.filter((machine) => machine.tone === 'bad').slice(0, 3).map((machine) => tile(machine, project, words, w - 2 * CLUSTER_PAD))
     const below = CLUSTER_HEAD + counts.length * LINE + 6
-    nodes.forEach((node, index) => Object.assign(node, { x: CLUSTER_PAD, y: below + index * (TILE.h + 6), w: w - 2 * CLUSTER_PAD }))
+    nodes.forEach((node, index) => Object.assign(node, { x: CLUSTER_PAD, y: below + index * (TILE.h + 6) }))
     const h = below + nodes.length * (TILE.h + 6) + CLUSTER_PAD
     return { cluster, nodes, drawn: head(w, h, counts.map(({ tone, n }) => ({ tone, text: words.tone(tone, n) }))), x: 0, y: 0, w, h }
   }
@@ -64,7 +65,7 @@ function block(cluster: Cluster, project: string, words: MapWords): Block {
     const column = Math.floor(index / rows)
     const x = (framed ? CLUSTER_PAD : 0) + column * (wide + 8)
     const y = (framed ? CLUSTER_HEAD : 0) + (index % rows) * (TILE.h + 8)
-    return { ...tile(machine, project, words), x, y, w: wide }
+    return { ...tile(machine, project, words, wide), x, y }
   })
   return { cluster, nodes, drawn: framed ? head(w, h, []) : undefined, x: 0, y: 0, w, h }
 }

@@ -100,7 +100,7 @@ function detailOf(of: Schema[]): string | undefined {
   if (first) return valueText(first.default)
   const choice = of.find((one) => one.enum)
   if (choice?.enum) return choice.enum.map(valueText).join(' | ')
-  return of.find((one) => one.examples)?.examples?.map(valueText).join(', ') ?? of.find((one) => one.type)?.type
+  return of.find((one) => one.examples)?.examples?.map(valueText).join(', ') ?? of.find((one) => one.type && one.type !== 'object')?.type
 }
 
 function offer(label: string, insert: string, kind: Offer['kind'], of: Schema[] = []): Offer {

@@ -44,6 +44,8 @@ describe('an attribute', () => {
   it('of a table in an array has a path of its own', () => {
     const rows = of({ before: { publish: [{ port: 80 }] }, after: { publish: [{ port: 81 }], packages: ['a', 'b'] } })
     expect(rows['publish.1.port']?.same).toBe(false)
+    const moved = of({ before: { endpoints: [{ id: 'a', port: 1 }, { id: 'b', port: 2 }] }, after: { endpoints: [{ id: 'b', port: 2 }] } })
+    expect(Object.keys(moved).filter((path) => !moved[path]?.same)).toEqual(['endpoints.a.id', 'endpoints.a.port'])
     expect(rows['packages']?.after).toEqual({ kind: 'value', value: ['a', 'b'] })
   })
 })

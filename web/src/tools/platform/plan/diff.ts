@@ -65,13 +65,18 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** What tells a table in an array apart: its own id where it has one, so that the others do not seem to change when one goes. */
+function partOf(inner: unknown, index: number): string {
+  return isRecord(inner) && typeof inner['id'] === 'string' && inner['id'] !== '' ? inner['id'] : String(index + 1)
+}
+
 /** A value by its paths; an array is one value unless it holds tables. */
 function flat(value: unknown, path: string, into: Map<string, unknown>): Map<string, unknown> {
   const below = (key: string): string => (path === '' ? key : `${path}.${key}`)
   if (isRecord(value)) {
     for (const [key, inner] of Object.entries(value)) flat(inner, below(key), into)
     if (path !== '' && Object.keys(value).length === 0) into.set(path, {})
-  } else if (Array.isArray(value) && value.some(isRecord)) value.forEach((inner, index) => flat(inner, below(String(index + 1)), into))
+  } else if (Array.isArray(value) && value.some(isRecord)) value.forEach((inner, index) => flat(inner, below(partOf(inner, index)), into))
   else if (value !== null && value !== undefined) into.set(path, value)
   return into
 }
