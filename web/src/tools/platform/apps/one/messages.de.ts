@@ -164,6 +164,7 @@ export const de = {
   },
   preview: {
     about: 'Branches {branches} bekommen eine App mit einem Prozess, ohne Geheimnisse, bis {life} nach dem letzten Push.',
+    days: '{n} Tag | {n} Tage',
     label: 'Vorschauen',
     branch: 'Branch',
     app: 'App',

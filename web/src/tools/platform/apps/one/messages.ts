@@ -166,6 +166,7 @@ const en = {
   },
   preview: {
     about: 'Branches {branches} get an app of one process, without secrets, until {life} after the last push.',
+    days: '{n} day | {n} days',
     label: 'Previews',
     branch: 'Branch',
     app: 'App',
