@@ -1,0 +1,55 @@
+// Events of access come oldest first, from a position on; what people want to see are the newest.
+import { api, good, type Schemas } from '@/api/client'
+
+export type AccessEvent = Schemas['List_Event']['items'][number]
+
+const PAGE = 1000
+/** Pages that are read at most: a screen is no archive, the ledger is. */
+const MOST_PAGES = 20
+
+async function newest(read: (query: { after: number; limit: number }) => Promise<AccessEvent[]>): Promise<AccessEvent[]> {
+  let after = 0
+  let events: AccessEvent[] = []
+  for (let page = 0; page < MOST_PAGES; page += 1) {
+    const part = await read({ after, limit: PAGE })
+    events = [...events, ...part].slice(-2 * PAGE)
+    const last = part.at(-1)
+    if (!last || part.length < PAGE) break
+    after = last.seq
+  }
+  return events.reverse()
+}
+
+export const readAlerts = (): Promise<AccessEvent[]> => newest(async (query) => (await good(api.GET('/api/v1/access/alerts', { params: { query } }))).items)
+export const readEvents = (): Promise<AccessEvent[]> => newest(async (query) => (await good(api.GET('/api/v1/access/events', { params: { query } }))).items)
+
+export interface Certificate {
+  serial: string
+  /** Where it opens a door. */
+  place: string
+  person: string
+  projects: string[]
+  source: string
+  issued: string
+  until: string
+  by: string
+}
+
+const text = (value: unknown): string => (typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '')
+
+/** The certificate an event tells of. */
+export function certificateOf(event: AccessEvent): Certificate | undefined {
+  if (event.kind !== 'access.certificate_issued') return undefined
+  const data = (event.data ?? {}) as Record<string, unknown>
+  const projects = Array.isArray(data['projects']) ? data['projects'].map(text) : []
+  return {
+    serial: text(data['serial']) || event.object.replace('certificate/', ''),
+    place: text(data['place']),
+    person: text(data['person']) || event.actor.id,
+    projects,
+    source: text(data['source_address']),
+    issued: event.at,
+    until: text(data['valid_before']),
+    by: event.actor.name,
+  }
+}
