@@ -1,11 +1,11 @@
 // Where everything of the picture stands: hosts above, apps below them, and below those the networks as basins with their machines.
 // The same picture gives the same drawing. Pure: Vue draws it on the screen, `svg.ts` into a file.
-import { BETWEEN, GAP, MIDDLE, MOST_MIDDLES, MOST_TOPS, PAD, PASSAGE, fit, TOP, TOP_LEAST, type Box, type DrawnCluster, type Drawing, type DrawnNode, type MapWords } from './drawing'
-import { edges, type Line } from './edges'
+import { BETWEEN, GAP, MIDDLE, MOST_MIDDLES, MOST_TOPS, PAD, PASSAGE, fit, TOP, LEAST, type Box, type DrawnCluster, type Drawing, type DrawnNode, type MapWords } from './drawing'
+import { edges, type Line, type Row } from './edges'
 import { sharesText, type Picture } from './model'
 import { chosen, middleNode, moreNode, topNode, trafficText } from './nodes'
 import { byWant, crossings, spread, untangle, type Slot } from './spread'
-import { basins } from './water'
+import { basins, type Laid } from './water'
 
 const mean = (values: number[], otherwise: number): number => (values.length > 0 ? values.reduce((a, b) => a + b, 0) / values.length : otherwise)
 
@@ -34,6 +34,21 @@ function order(lines: readonly Line[], middles: Slot[], tops: Slot[], center: (k
   untangle(middles, tangles)
   untangle(tops, tangles)
   untangle(middles, tangles)
+}
+
+/** As wide as wanted, or narrower, so that all of them fit. */
+function narrowed(wanted: number, n: number, room: number): number {
+  return Math.min(wanted, Math.max(LEAST, Math.floor((room - (n - 1) * GAP) / Math.max(n, 1))))
+}
+
+function rowsOf(laid: readonly Laid[], y: number): Row[] {
+  const rows = new Map<number, Laid[]>()
+  for (const one of laid) rows.set(one.y, [...(rows.get(one.y) ?? []), one])
+  return [...rows].map(([top, basins]) => ({
+    top: top + y,
+    bottom: top + y + Math.max(...basins.map((basin) => basin.h)),
+    gaps: [PAD / 2, ...basins.map((basin) => basin.x + basin.w + PAD + GAP / 2)],
+  }))
 }
 
 export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawing {
@@ -74,12 +89,15 @@ export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawin
     }
   }
 
-  const slots = middles.map((middle): Slot => ({ key: middle.key, w: MIDDLE.w, want: mean(middle.on.map(center), inner / 2), x: 0 }))
-  slots.push(...lines.filter((line) => line.via).map((line): Slot => ({ key: line.via ?? '', w: PASSAGE, want: center(line.to), x: 0 })))
-  if (middles.length < picture.middles.length) slots.push({ key: 'more/apps', w: MIDDLE.w, want: inner, x: 0 })
+  const passing = lines.filter((line) => line.via)
+  const middlesShown = middles.length + (middles.length < picture.middles.length ? 1 : 0)
+  const middleW = narrowed(MIDDLE.w, middlesShown, inner - passing.length * (PASSAGE + GAP))
+  const slots = middles.map((middle): Slot => ({ key: middle.key, w: middleW, want: mean(middle.on.map(center), inner / 2), x: 0 }))
+  slots.push(...passing.map((line): Slot => ({ key: line.via ?? '', w: PASSAGE, want: center(line.to), x: 0 })))
+  if (middles.length < picture.middles.length) slots.push({ key: 'more/apps', w: middleW, want: inner, x: 0 })
   slots.sort(byWant)
   const topsShown = tops.length + (tops.length < picture.tops.length ? 1 : 0)
-  const topW = Math.min(TOP.w, Math.max(TOP_LEAST, Math.floor((inner - (topsShown - 1) * GAP) / Math.max(topsShown, 1))))
+  const topW = narrowed(TOP.w, topsShown, inner)
   const topSlots = tops.map((top): Slot => ({ key: top.key, w: topW, want: 0, x: 0 }))
   order(lines, slots, topSlots, center)
   const middleWidth = slots.length > 0 ? spread(slots, inner, GAP) : 0
@@ -106,7 +124,7 @@ export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawin
   for (const slot of slots) {
     if (slot.key.startsWith('via ')) continue
     const middle = middles.find((one) => one.key === slot.key)
-    const node = middle ? middleNode(middle, project, words) : moreNode(slot.key, picture.middles.length - middles.length, `/projects/${project}/apps`, MIDDLE, words)
+    const node = middle ? middleNode(middle, project, words, middleW) : moreNode(slot.key, picture.middles.length - middles.length, `/projects/${project}/apps`, { w: middleW, h: MIDDLE.h }, words)
     nodes.push({ ...node, x: slot.x + PAD, y: middleY })
   }
   const clusters: DrawnCluster[] = []
@@ -135,6 +153,6 @@ export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawin
     })),
     clusters,
     nodes,
-    edges: edges(lines, boxes, slotAt, middleY),
+    edges: edges(lines, boxes, slotAt, middleY, rowsOf(water.laid, waterY)),
   }
 }

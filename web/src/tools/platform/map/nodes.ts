@@ -10,21 +10,22 @@ export function trafficText(traffic: Traffic | undefined, words: MapWords): stri
   return parts.join(' · ')
 }
 
-export function middleNode(middle: Middle, project: string, words: MapWords): DrawnNode {
+export function middleNode(middle: Middle, project: string, words: MapWords, w: number): DrawnNode {
   const state = words.state(middle.state)
   const sub = middle.kind === 'app' ? [state, middle.release === undefined ? '' : words.release(middle.release)] : [words.backend, state]
   const text = sub.filter(Boolean).join(' · ')
   return {
     key: middle.key,
     kind: middle.kind,
-    title: fit(middle.name, MIDDLE.w - 38, 13),
-    sub: fit(text, MIDDLE.w - 38, 11),
+    title: fit(middle.name, w - 38, 13),
+    sub: fit(text, w - 38, 11),
     tone: middle.tone,
     to: middle.kind === 'app' ? `/projects/${project}/apps/${middle.name}` : `/projects/${project}/routes`,
     said: [middle.name, text, `${middle.healthy}/${middle.total}`, trafficText(middle.traffic, words)].filter(Boolean).join(', '),
     x: 0,
     y: 0,
-    ...MIDDLE,
+    w,
+    h: MIDDLE.h,
   }
 }
 

@@ -13,7 +13,7 @@ export function useMapWords(t: Translate): ComputedRef<MapWords> {
     language: language.value,
     state: (state) => (state === 'empty' ? t('state.empty') : shared.te(`states.${state}`) ? shared.t(`states.${state}`) : state),
     certificate: (state) => (['ready', 'pending', 'failed'].includes(state) ? t(`certificate.${state}`) : t('certificate.other', { state })),
-    tone: (tone, n) => t(`counted.${tone}`, { n: number(n) }),
+    tone: (tone, n) => t(`counted.${tone}`, n, { n: number(n) }),
     machines: (n) => t('machines', n, { n: number(n) }),
     egress: (egress) => (egress === 'none' ? t('egressNone') : egress === 'logged' ? t('egressLogged') : t('egressAllow', egress, { n: egress })),
     rate: (perSecond) => t('rate', { n: number(perSecond) }),
