@@ -2,6 +2,7 @@
 
 mod about;
 mod bastion;
+mod changes;
 mod cli;
 mod descriptors;
 mod edge;

@@ -138,6 +138,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.apps.router())
         .merge(about.router())
         .merge(crate::gate::explain::router(services.rights.clone()))
+        .merge(crate::changes::router(services))
         .split_for_parts();
     for (path, item) in &mut document.paths.paths {
         if OPEN.contains(&path.as_str()) {

@@ -20,6 +20,12 @@ pub trait Permits: Send + Sync + 'static {
     /// # Errors
     /// When the caller's right is over.
     async fn permitted(&self) -> Result<Permitted>;
+
+    /// What the caller may see by another action than the endpoint's; nothing where that is not permitted.
+    ///
+    /// # Errors
+    /// When the caller's right is over.
+    async fn permitted_by(&self, action: &'static str) -> Result<Permitted>;
 }
 
 /// Asks a gate anew; always the same where no gate said otherwise.
@@ -44,6 +50,17 @@ impl StillPermitted {
         match &self.0 {
             Some(permits) => permits.permitted().await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// What may be seen now by another action than the endpoint's.
+    ///
+    /// # Errors
+    /// When the caller's right is over.
+    pub async fn by(&self, action: &'static str) -> Result<Permitted> {
+        match &self.0 {
+            Some(permits) => permits.permitted_by(action).await,
+            None => Ok(Permitted::Everything),
         }
     }
 }

@@ -134,7 +134,7 @@ mod tests {
     const EVENTS: i64 = 3000;
 
     fn all() -> EventFilter {
-        EventFilter { project: None, kind: None, permitted: Permitted::Everything }
+        EventFilter { project: None, kind: None, object: None, permitted: Permitted::Everything }
     }
 
     async fn filled() -> (EventLog, testing::TestDb) {

@@ -61,6 +61,8 @@ pub struct EventFilter {
     pub project: Option<String>,
     /// Only of kinds that begin so, as `alert.`.
     pub kind: Option<&'static str>,
+    /// Only of this object, as `machine/web-1`.
+    pub object: Option<String>,
     /// Only what the reader may see.
     pub permitted: Permitted,
 }
@@ -169,7 +171,7 @@ impl EventLog {
         self.read_permitted(
             after,
             limit,
-            &EventFilter { project, kind: None, permitted: Permitted::Everything },
+            &EventFilter { project, kind: None, object: None, permitted: Permitted::Everything },
         )
         .await
     }
@@ -179,11 +181,30 @@ impl EventLog {
     /// # Errors
     /// As the database's.
     pub async fn read_permitted(&self, after: i64, limit: u32, filter: &EventFilter) -> Result<Vec<Event>> {
-        let visible = Visible::new(&filter.permitted, COLUMNS, 6);
+        self.select(after, "", limit, filter).await
+    }
+
+    /// The newest events that the filter lets through, newest first.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn latest(&self, limit: u32, filter: &EventFilter) -> Result<Vec<Event>> {
+        self.select(0, "DESC", limit, filter).await
+    }
+
+    async fn select(
+        &self,
+        after: i64,
+        order: &'static str,
+        limit: u32,
+        filter: &EventFilter,
+    ) -> Result<Vec<Event>> {
+        let visible = Visible::new(&filter.permitted, COLUMNS, 7);
         let kind = filter.kind.unwrap_or("");
         let sql = format!(
             "SELECT seq, at, project, kind, object, message, data, actor FROM event WHERE seq > $1 \
-             AND ($2 = '' OR project = $2) AND ($3 = '' OR substr(kind, 1, CAST($4 AS INTEGER)) = $3) AND {} ORDER BY seq LIMIT $5",
+             AND ($2 = '' OR project = $2) AND ($3 = '' OR substr(kind, 1, CAST($4 AS INTEGER)) = $3) \
+             AND ($6 = '' OR object = $6) AND {} ORDER BY seq {order} LIMIT $5",
             visible.condition()
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -191,7 +212,8 @@ impl EventLog {
             .bind(filter.project.clone().unwrap_or_default())
             .bind(kind)
             .bind(i64::try_from(kind.len()).unwrap_or(0))
-            .bind(i64::from(limit));
+            .bind(i64::from(limit))
+            .bind(filter.object.clone().unwrap_or_default());
         let rows = visible.bind(query).fetch_all(self.db.reader()).await.map_err(store_error)?;
         rows.iter()
             .map(|row| {

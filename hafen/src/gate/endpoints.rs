@@ -100,6 +100,7 @@ const PROJECTS: &[Endpoint] = &[
     across("GET", "/api/v1/operations/{operation}/wait", "operation.read"),
     across("POST", "/api/v1/operations/{operation}/cancel", "operation.cancel"),
     across("GET", "/api/v1/events", "event.read"),
+    across("GET", "/api/v1/changes", "event.read"),
 ];
 
 /// Identity. What a caller may do to others there is decided once more by the service, which sees whom it is about.

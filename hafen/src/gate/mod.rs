@@ -92,6 +92,12 @@ impl Permits for Again {
         let caller = self.door.caller(bearer, self.peer).await?;
         across(&self.door.rights, &caller, self.action).await
     }
+
+    async fn permitted_by(&self, action: &'static str) -> Result<Permitted> {
+        let bearer = self.bearer.as_ref().map(Token::expose);
+        let caller = self.door.caller(bearer, self.peer).await?;
+        Ok(self.door.rights.across(&caller, action).await?.unwrap_or_else(|_| Permitted::nothing()))
+    }
 }
 
 /// What is permitted of what spans projects.

@@ -9,6 +9,7 @@ mod breach;
 mod cloud;
 mod commands;
 mod connections;
+mod console;
 mod credential;
 mod documents;
 mod edge;

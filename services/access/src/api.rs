@@ -102,7 +102,7 @@ async fn events(
     if after < 0 {
         return Err(Error::invalid_field("/after", "a position is 0 (from the beginning) or more").into());
     }
-    let filter = EventFilter { project: None, kind, permitted };
+    let filter = EventFilter { project: None, kind, object: None, permitted };
     Ok(access.events().read_permitted(after, limit.get(), &filter).await?)
 }
 

@@ -66,3 +66,24 @@ pub struct Operation {
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
+
+/// Something that changed, of whichever service: for who shows how things are and reads anew what it concerns. The events of a
+/// service, with all they hold, are read by their own endpoints and in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlatformChange {
+    /// `machines`, `stacks`, `delivery`, `vault`, `edge`, `access`, `identity`
+    pub service: String,
+    /// Its position among those of its service.
+    pub seq: i64,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Empty where it is of no project.
+    pub project: String,
+    /// As `machine.started`.
+    pub kind: String,
+    /// As `machine/web-1`.
+    pub object: String,
+    pub message: String,
+    /// Who did it, by name.
+    pub actor: String,
+}

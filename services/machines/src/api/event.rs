@@ -56,7 +56,7 @@ pub async fn list(
         );
         return Err(Error::new(ErrorKind::Stale, lost).with_code("events_dropped").into());
     }
-    let filter = EventFilter { project: query.project, kind: None, permitted };
+    let filter = EventFilter { project: query.project, kind: None, object: None, permitted };
     if header(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
         return Ok(event_stream(machines.events().clone(), after, filter, still));
     }

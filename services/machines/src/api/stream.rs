@@ -58,8 +58,9 @@ pub async fn console(
     Path((project, machine)): Path<(String, String)>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
-    let socket = upgrade(socket)?;
+    // Browsers hide why a handshake was refused; asked again without one, this says it.
     let stream = machines.machine_console(&project, &machine).await?;
+    let socket = upgrade(socket)?;
     let connection = machines.connection_opened(&project, &machine, None).await?;
     Ok(answer(machines, socket, stream, connection))
 }
