@@ -12,7 +12,7 @@ export const messages = words(
     reconnect: 'Connect again',
     disconnect: 'Disconnect',
     reader: 'For screen readers',
-    quiet: 'The console shows what comes from now on. Press Enter for a prompt.',
+    quiet: 'The console shows what comes from now on; press Enter for a prompt. One person has it at a time: if nothing comes, somebody else may have it open.',
     recorded: 'Who opened it, when and for how long is written down; what you type is not.',
     end: {
       refused: 'The connection was not made.',
@@ -39,7 +39,7 @@ export const messages = words(
     reconnect: 'Neu verbinden',
     disconnect: 'Trennen',
     reader: 'Für Screenreader',
-    quiet: 'Die Konsole zeigt, was von jetzt an kommt. Drück Enter für eine Eingabezeile.',
+    quiet: 'Die Konsole zeigt, was von jetzt an kommt; drück Enter für eine Eingabezeile. Eine Person hat sie zurzeit: Kommt nichts, hat sie vielleicht jemand anders offen.',
     recorded: 'Wer sie wann und wie lange offen hatte, wird festgehalten; was du tippst, nicht.',
     end: {
       refused: 'Die Verbindung kam nicht zustande.',
