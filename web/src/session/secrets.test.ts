@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { deviceName, inGroups, invitationToken, isAddress, recoveryFile, secondFactorOf, secondsIn, waitText } from './secrets'
+import { clientName, deviceName, inGroups, invitationToken, isAddress, recoveryFile, secondFactorOf, secondsIn, waitText } from './secrets'
 import { strengthOf } from './strength'
 
 test('finds the secret of an invitation in what was handed over', () => {
@@ -24,7 +24,10 @@ test('groups, files and names', () => {
   expect(isAddress('127.0.0.1')).toBe(true)
   expect(isAddress('[::1]')).toBe(true)
   expect(isAddress('localhost')).toBe(false)
-  expect(deviceName('Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36')).toBe('Linux · Chrome')
+  const agent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36'
+  expect(deviceName(agent)).toBe('Linux · Chrome')
+  expect(clientName(agent)).toBe('Linux · Chrome')
+  expect(clientName('hafen/0.1.0 (Linux)')).toBe('hafen/0.1.0 (Linux)')
 })
 
 test('hints at how good a password is', () => {

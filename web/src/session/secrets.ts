@@ -35,6 +35,9 @@ export function recoveryFile(title: string, codes: readonly string[], at: string
 /** A passkey is bound to a name: WebAuthn knows no IP addresses. */
 export const isAddress = (host: string): boolean => /^\d{1,3}(\.\d{1,3}){3}$/.test(host) || host.startsWith('[')
 
+/** A program by the name that people know it by; others than browsers name themselves. */
+export const clientName = (agent: string): string => (/^Mozilla\//.test(agent) && deviceName(agent)) || agent
+
 /** A name for a passkey that its owner knows again. */
 export function deviceName(agent: string): string {
   const system = (

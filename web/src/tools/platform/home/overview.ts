@@ -8,6 +8,8 @@ import { pool } from './pool'
 const AT_A_TIME = 6
 /** Where much happens it is read this often, not more. */
 const CALM = 3000
+/** What could not be read is tried again. */
+const RETRY = 20_000
 
 export interface Overview {
   of: ShallowRef<ReadonlyMap<string, ProjectHealth>>
@@ -45,16 +47,18 @@ export function useOverview(names: Ref<readonly string[]>): Overview {
     if (health) bad.delete(name)
     else bad.add(name)
     failed.value = bad
+    // No change tells that it can be read again.
+    if (!health) later(name, RETRY)
   }
 
-  function later(name: string): void {
+  function later(name: string, wait = CALM): void {
     if (waiting.has(name)) return
     waiting.set(
       name,
       setTimeout(() => {
         waiting.delete(name)
         if (wanted(name)) void read(name)
-      }, CALM),
+      }, wait),
     )
   }
 
@@ -67,6 +71,7 @@ export function useOverview(names: Ref<readonly string[]>): Overview {
       // What is gone is not spoken of.
       const gone = [...of.value.keys()].filter((name) => !now.includes(name))
       if (gone.length > 0) of.value = new Map([...of.value].filter(([name]) => !gone.includes(name)))
+      failed.value = new Set([...failed.value].filter((name) => now.includes(name)))
     },
     { immediate: true },
   )

@@ -9,7 +9,14 @@ import { ofAlerts, ofOneself, ofPeople, ofStatus, type Item } from './attention'
 /** Who may see access in none of these is not asked about in a thousand more. */
 const FEW = 20
 
-export function usePlatformNeeds(projects: Ref<readonly string[]>): { items: ComputedRef<Item[]> } {
+export interface PlatformNeeds {
+  items: ComputedRef<Item[]>
+  /** What could not be read: `status`, `people`, `alerts`. */
+  failed: ComputedRef<string[]>
+  refresh: () => void
+}
+
+export function usePlatformNeeds(projects: Ref<readonly string[]>): PlatformNeeds {
   const session = useSession()
   const mayStatus = computed(() => session.may('platform.read'))
   const mayPeople = computed(() => session.may('people.read'))
@@ -32,5 +39,8 @@ export function usePlatformNeeds(projects: Ref<readonly string[]>): { items: Com
       ...(session.who?.kind === 'person' ? ofOneself(factors) : []),
     ]
   })
-  return { items }
+  const sources = { status, people, alerts }
+  const failed = computed(() => Object.entries(sources).flatMap(([name, query]) => (query.problem.value && !query.problem.value.isForbidden ? [name] : [])))
+  const refresh = (): void => Object.values(sources).forEach((query) => void query.refresh())
+  return { items, failed, refresh }
 }
