@@ -4,7 +4,7 @@ export const messages = words(
   {
     title: 'Access',
     tab: { matrix: 'Who can reach what', sessions: 'SSH sessions', certificates: 'Certificates', alerts: 'Alerts', machines: 'Ways into machines' },
-    column: { who: 'Who', target: 'To', since: 'Since', length: 'Lasted', bytes: 'Bytes', address: 'From', client: 'With', serial: 'Serial' },
+    column: { who: 'Who', target: 'To', since: 'Since', bytes: 'Bytes', address: 'From', serial: 'Serial' },
     way: { ssh: 'SSH', reach: 'Ports and console', exec: 'Commands in apps' },
     kind: { person: 'person', account: 'service account', workload: 'workload identity', suspended: 'suspended' },
     matrix: {
@@ -21,7 +21,9 @@ export const messages = words(
       none: 'Nobody connected yet',
       noneText: 'Connections through the bastion show here, with who, from where and how long. Get in with: hafen login, then ssh MACHINE.PROJECT.hafen',
       open: 'open',
-      bytes: '{sent} out, {received} back',
+      sent: '{n} out',
+      received: '{n} back',
+      lasted: 'for {time}',
       end: 'End',
       endOf: 'End the session of {who} to {host}',
     },
@@ -98,7 +100,7 @@ export const messages = words(
   {
     title: 'Zugang',
     tab: { matrix: 'Wer erreicht was', sessions: 'SSH-Sitzungen', certificates: 'Zertifikate', alerts: 'Warnungen', machines: 'Zugänge der Maschinen' },
-    column: { who: 'Wer', target: 'Wohin', since: 'Seit', length: 'Dauer', bytes: 'Bytes', address: 'Woher', client: 'Womit', serial: 'Seriennummer' },
+    column: { who: 'Wer', target: 'Wohin', since: 'Seit', bytes: 'Bytes', address: 'Woher', serial: 'Seriennummer' },
     way: { ssh: 'SSH', reach: 'Ports und Konsole', exec: 'Befehle in Apps' },
     kind: { person: 'Mensch', account: 'Dienstkonto', workload: 'Workload-Identität', suspended: 'gesperrt' },
     matrix: {
@@ -115,7 +117,9 @@ export const messages = words(
       none: 'Noch hat sich niemand verbunden',
       noneText: 'Verbindungen durch die Bastion erscheinen hier, mit wer, woher und wie lange. So kommst du hinein: hafen login, dann ssh MASCHINE.PROJEKT.hafen',
       open: 'offen',
-      bytes: '{sent} hin, {received} zurück',
+      sent: '{n} hin',
+      received: '{n} zurück',
+      lasted: '{time} lang',
       end: 'Beenden',
       endOf: 'Die Sitzung von {who} zu {host} beenden',
     },
