@@ -63,7 +63,7 @@ export const messages = words(
     },
     step: {
       key: {
-        first: 'This browser saw this key for the first time, and keeps it from now on. Compare it with `hafen ledger key` on the host, or give it yourself.',
+        first: 'This browser saw this key for the first time, and keeps it from now on. Compare it with hafen ledger key on the host, or give it yourself.',
         kept: 'It is the key that this browser has kept since {since}.',
         given: 'It is the key that you gave on {since}.',
       },
@@ -93,7 +93,7 @@ export const messages = words(
     },
     fail: {
       noteMalformed: 'The checkpoint is not a signed note: it was cut short or changed.',
-      keyMalformed: 'This is no key. It has three parts with plus signs between: name, hash, key, as `hafen ledger key` prints it.',
+      keyMalformed: 'This is no key. It has three parts with plus signs between: name, hash, key, as hafen ledger key prints it.',
       signatureWrong: 'The signature of {key} does not fit the text: something in it was changed.',
       unsigned: 'The key {key} did not sign this checkpoint.',
       checkpointMalformed: 'What was signed is no checkpoint of name, size and root.',
@@ -123,7 +123,7 @@ export const messages = words(
       run: 'Check all {size} entries',
       stop: 'Stop',
       what: 'Reads every record and builds the tree anew.',
-      tooMany: 'More than {most} entries: export the log and use `hafen ledger verify`.',
+      tooMany: 'More than {most} entries: export the log and use hafen ledger verify.',
       progress: 'Check of the whole log',
       done: '{done} of {size} entries',
       empty: 'There are no entries yet.',
@@ -154,7 +154,7 @@ export const messages = words(
     key: {
       open: 'Give a key',
       title: 'Key of log {name}',
-      text: 'Get the key where the platform cannot change it: `hafen ledger key` on the host, or an older export. The key of a witness may be given, too.',
+      text: 'Get the key where the platform cannot change it: hafen ledger key on the host, or an older export. The key of a witness may be given, too.',
       label: 'Key',
       hint: 'name+hash+key, in one line',
       keep: 'Keep this key',
@@ -254,7 +254,7 @@ export const messages = words(
     },
     step: {
       key: {
-        first: 'Dieser Browser sah den Schlüssel zum ersten Mal und merkt ihn sich ab jetzt. Vergleiche ihn mit `hafen ledger key` auf dem Host, oder gib ihn selbst ein.',
+        first: 'Dieser Browser sah den Schlüssel zum ersten Mal und merkt ihn sich ab jetzt. Vergleiche ihn mit hafen ledger key auf dem Host, oder gib ihn selbst ein.',
         kept: 'Es ist der Schlüssel, den sich dieser Browser am {since} gemerkt hat.',
         given: 'Es ist der Schlüssel, den du am {since} eingegeben hast.',
       },
@@ -284,7 +284,7 @@ export const messages = words(
     },
     fail: {
       noteMalformed: 'Der Prüfpunkt ist kein unterschriebener Text: Er wurde gekürzt oder geändert.',
-      keyMalformed: 'Das ist kein Schlüssel. Er hat drei Teile mit Pluszeichen dazwischen: Name, Hash, Schlüssel, wie `hafen ledger key` ihn ausgibt.',
+      keyMalformed: 'Das ist kein Schlüssel. Er hat drei Teile mit Pluszeichen dazwischen: Name, Hash, Schlüssel, wie hafen ledger key ihn ausgibt.',
       signatureWrong: 'Die Unterschrift von {key} passt nicht zum Text: Etwas darin wurde geändert.',
       unsigned: 'Der Schlüssel {key} hat diesen Prüfpunkt nicht unterschrieben.',
       checkpointMalformed: 'Was unterschrieben wurde, ist kein Prüfpunkt aus Name, Größe und Wurzel.',
@@ -314,7 +314,7 @@ export const messages = words(
       run: 'Alle {size} Einträge prüfen',
       stop: 'Anhalten',
       what: 'Liest jeden Datensatz und baut den Baum neu auf.',
-      tooMany: 'Mehr als {most} Einträge: Exportiere das Buch und nimm `hafen ledger verify`.',
+      tooMany: 'Mehr als {most} Einträge: Exportiere das Buch und nimm hafen ledger verify.',
       progress: 'Prüfung des ganzen Buchs',
       done: '{done} von {size} Einträgen',
       empty: 'Es gibt noch keine Einträge.',
@@ -345,7 +345,7 @@ export const messages = words(
     key: {
       open: 'Schlüssel eingeben',
       title: 'Schlüssel von Buch {name}',
-      text: 'Hol den Schlüssel dort, wo die Plattform ihn nicht ändern kann: mit `hafen ledger key` auf dem Host, oder aus einem älteren Export. Auch der Schlüssel eines Zeugen geht.',
+      text: 'Hol den Schlüssel dort, wo die Plattform ihn nicht ändern kann: mit hafen ledger key auf dem Host, oder aus einem älteren Export. Auch der Schlüssel eines Zeugen geht.',
       label: 'Schlüssel',
       hint: 'Name+Hash+Schlüssel, in einer Zeile',
       keep: 'Diesen Schlüssel merken',
