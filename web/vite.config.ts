@@ -23,7 +23,7 @@ export default defineConfig({
   server: {
     hmr: { overlay: false },
     proxy: Object.fromEntries(
-      ['/api', '/oauth', '/.well-known', '/ledger', '/health'].map((path) => [path, { target: platform, ws: true }]),
+      ['/api', '/oauth', '/.well-known', '^/ledger/', '/health'].map((path) => [path, { target: platform, ws: true }]),
     ),
   },
 })

@@ -26,6 +26,12 @@ export function setTheme(chosen: Theme): void {
   else localStorage.setItem(KEY, chosen)
 }
 
+// Aura with the console's own water and stone, and darker where its text has too little contrast for WCAG 2.2 AA.
+const stone = {
+  0: '#ffffff', 50: '#f6f8f9', 100: '#eceff2', 200: '#dde3e8', 300: '#c3ccd4', 400: '#8f9ba7', 500: '#66737f', 600: '#4d5966', 700: '#36414c',
+  800: '#222c36', 900: '#151d25', 950: '#0e141a',
+}
+
 export const preset = definePreset(Aura, {
   semantic: {
     primary: {
@@ -34,14 +40,47 @@ export const preset = definePreset(Aura, {
     },
     colorScheme: {
       light: {
+        surface: stone,
         primary: { color: '{teal.700}', contrastColor: '#ffffff', hoverColor: '{teal.800}', activeColor: '{teal.900}' },
         formField: { placeholderColor: '{surface.600}' },
         text: { mutedColor: '{surface.600}' },
       },
       dark: {
+        surface: stone,
         primary: { color: '{teal.300}', contrastColor: '{surface.950}', hoverColor: '{teal.200}', activeColor: '{teal.100}' },
         formField: { placeholderColor: '{surface.400}' },
         text: { mutedColor: '{surface.300}' },
+      },
+    },
+  },
+  components: {
+    button: {
+      colorScheme: {
+        light: {
+          root: {
+            danger: { background: '{red.700}', hoverBackground: '{red.800}', activeBackground: '{red.900}', borderColor: '{red.700}', hoverBorderColor: '{red.800}', activeBorderColor: '{red.900}' },
+            warn: { background: '{orange.800}', hoverBackground: '{orange.900}', activeBackground: '{orange.950}', borderColor: '{orange.800}', hoverBorderColor: '{orange.900}', activeBorderColor: '{orange.950}' },
+            success: { background: '{green.700}', hoverBackground: '{green.800}', activeBackground: '{green.900}', borderColor: '{green.700}', hoverBorderColor: '{green.800}', activeBorderColor: '{green.900}' },
+          },
+          text: { danger: { color: '{red.700}' }, warn: { color: '{orange.800}' }, secondary: { color: '{surface.600}' }, success: { color: '{green.700}' } },
+          outlined: { danger: { color: '{red.700}' }, warn: { color: '{orange.800}' }, secondary: { color: '{surface.600}' }, success: { color: '{green.700}' } },
+        },
+        dark: {
+          text: { danger: { color: '{red.300}' }, secondary: { color: '{surface.300}' } },
+          outlined: { danger: { color: '{red.300}' }, secondary: { color: '{surface.300}' } },
+        },
+      },
+    },
+    message: {
+      colorScheme: {
+        light: { warn: { color: '{yellow.800}' }, success: { color: '{green.800}' }, error: { color: '{red.700}' }, info: { color: '{blue.700}' }, secondary: { color: '{surface.700}' } },
+        dark: { warn: { color: '{yellow.300}' }, success: { color: '{green.300}' }, error: { color: '{red.300}' }, info: { color: '{blue.300}' }, secondary: { color: '{surface.200}' } },
+      },
+    },
+    togglebutton: {
+      colorScheme: {
+        light: { root: { color: '{surface.600}', hoverColor: '{surface.800}' } },
+        dark: { root: { color: '{surface.300}', hoverColor: '{surface.100}' } },
       },
     },
   },

@@ -22,6 +22,12 @@ const sources = [
   ...Object.entries(folders).map(([path, module]) => ({ folder: path.replace(/messages\.ts$/, ''), name: path, messages: module.messages })),
 ]
 
+/** The words of a file: those of the nearest folder that has any. */
+function ownerOf(path: string): (typeof sources)[number] | undefined {
+  const above = sources.filter((one) => one.name !== 'shared' && path.startsWith(one.folder))
+  return above.sort((a, b) => b.folder.length - a.folder.length)[0]
+}
+
 /** Names in braces, which both languages have to have. */
 const named = (text: string): string[] => [...text.matchAll(/\{(\w+)\}/g)].map((found) => found[1] ?? '').sort()
 
@@ -52,7 +58,7 @@ describe.each(sources)('words of $name', ({ folder, messages }) => {
   })
 
   it('are used', () => {
-    const mine = Object.entries(files).filter(([path]) => path.startsWith(folder) && !path.endsWith('.test.ts') && !/(messages|shared)\.ts$/.test(path))
+    const mine = Object.entries(files).filter(([path]) => path.startsWith(folder) && (folder === '../' || ownerOf(path)?.folder === folder) && !path.endsWith('.test.ts') && !/(messages|shared)\.ts$/.test(path))
     const uses = mine.map(([, text]) => asked(text))
     const used = (key: string): boolean =>
       uses.some((use) => use.keys.includes(key) || use.beginnings.some((one) => (one.startsWith('=') ? one === `=${key}` : key.startsWith(one))))
@@ -66,8 +72,8 @@ it('every key that is asked for is written', () => {
   const missing: string[] = []
   for (const [path, text] of Object.entries(files)) {
     if (path.endsWith('.test.ts')) continue
-    const own = Object.entries(folders).find(([messages]) => path.startsWith(messages.replace(/messages\.ts$/, '')))
-    const known = own ? flat(own[1].messages.en) : new Map<string, string>()
+    const own = ownerOf(path)
+    const known = own ? flat(own.messages.en) : new Map<string, string>()
     for (const key of asked(text).keys) if (!common.has(key) && !known.has(key)) missing.push(`${path}: ${key}`)
   }
   expect(missing).toEqual([])

@@ -11,6 +11,8 @@ export interface Box {
 
 export interface DrawnBasin extends Box {
   key: string
+  name: string
+  to: string
   title: string
   sub: string
   tone: Tone
