@@ -6,9 +6,10 @@ export const messages = words(
     tab: { matrix: 'Who can reach what', sessions: 'SSH sessions', certificates: 'Certificates', alerts: 'Alerts', machines: 'Ways into machines' },
     column: { who: 'Who', target: 'To', since: 'Since', bytes: 'Bytes', address: 'From', serial: 'Serial' },
     way: { ssh: 'SSH', reach: 'Ports and console', exec: 'Commands in apps' },
+    short: { ssh: 'SSH', reach: 'Ports', exec: 'Apps' },
     kind: { person: 'person', account: 'service account', workload: 'workload identity', suspended: 'suspended' },
     matrix: {
-      intro: 'Worked out from the roles held in the organisation, in teams and in projects. Choose a cell to have the policy itself explain it.',
+      intro: 'Worked out from the roles held in the organisation, in teams and in projects. Ports includes the console, Apps are commands in apps. Choose a cell to have the policy itself explain it.',
       filter: 'Show only names with',
       only: 'Show only projects with',
       many: 'Shown are {shown} of {n} projects. Narrow them by name.',
@@ -102,9 +103,10 @@ export const messages = words(
     tab: { matrix: 'Wer erreicht was', sessions: 'SSH-Sitzungen', certificates: 'Zertifikate', alerts: 'Warnungen', machines: 'Zugänge der Maschinen' },
     column: { who: 'Wer', target: 'Wohin', since: 'Seit', bytes: 'Bytes', address: 'Woher', serial: 'Seriennummer' },
     way: { ssh: 'SSH', reach: 'Ports und Konsole', exec: 'Befehle in Apps' },
+    short: { ssh: 'SSH', reach: 'Ports', exec: 'Apps' },
     kind: { person: 'Mensch', account: 'Dienstkonto', workload: 'Workload-Identität', suspended: 'gesperrt' },
     matrix: {
-      intro: 'Errechnet aus den Rollen in der Organisation, in Teams und in Projekten. Wähle eine Zelle, damit die Regeln selbst sie erklären.',
+      intro: 'Errechnet aus den Rollen in der Organisation, in Teams und in Projekten. Ports schließt die Konsole ein, Apps sind Befehle in Apps. Wähle eine Zelle, damit die Regeln selbst sie erklären.',
       filter: 'Nur Namen mit',
       only: 'Nur Projekte mit',
       many: 'Gezeigt sind {shown} von {n} Projekten. Grenze sie mit dem Namen ein.',
