@@ -1,10 +1,12 @@
 // The API as its document describes it, without a platform: for work on the console. What is shown is in `harbour.mjs`, or made
-// from the schemas; nothing is kept. `node mock/server.mjs [PORT]`
+// from the schemas; nothing is kept. `node mock/server.mjs [PORT]` serves the built console beside it, under the policy of the real one.
 //
 // Beside its answers it can fail on purpose: a query `?mock=offline|403|404|500|empty|slow` in the page's address reaches here as the
 // referrer, so that each state of a screen can be looked at.
-import { readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { extname } from 'node:path'
 import { answers, change } from './harbour.mjs'
 import { resolve, sample } from './sample.mjs'
 
@@ -54,8 +56,23 @@ function failure(kind) {
   return kinds[kind]
 }
 
+const dist = new URL('../dist/', import.meta.url)
+const TYPES = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html; charset=utf-8', '.json': 'application/json' }
+
+/** The console as it was built, with the policy that the platform gives it. */
+function consolePage(url, response) {
+  const file = /^\/(assets\/[\w.-]+|icon\.svg)$/.exec(url.pathname)?.[1] ?? 'index.html'
+  const path = new URL(file, dist)
+  if (!existsSync(path)) return response.writeHead(404).end(`${file}: run npm run build first`)
+  const nonce = randomBytes(16).toString('base64')
+  const policy = `default-src 'none'; script-src 'self'; style-src 'self' 'nonce-${nonce}'; img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`
+  response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', ...(file === 'index.html' ? { 'content-security-policy': policy } : {}) })
+  response.end(file === 'index.html' ? readFileSync(path, 'utf8').replaceAll('__NONCE__', nonce) : readFileSync(path))
+}
+
 function serve(request, response) {
   const url = new URL(request.url ?? '/', 'http://mock')
+  if (request.method === 'GET' && !/^\/(api|oauth|ledger|health|\.well-known)(\/|$)/.test(url.pathname)) return consolePage(url, response)
   const wish = new URL(request.headers.referer ?? 'http://mock', 'http://mock').searchParams.get('mock')
   const ours = ['/api/v1/whoami', '/api/v1/policy/permitted', '/api/v1/projects', '/api/v1/operations'].includes(url.pathname)
   if (url.pathname === '/api/v1/changes' && request.headers.accept?.includes('text/event-stream')) {

@@ -1,0 +1,222 @@
+// The steps of the walk, in order: what the first owner of a platform does, and what a viewer is shown.
+import assert from 'node:assert/strict'
+import { totp } from './totp.mjs'
+
+export const PASSWORD = 'a quiet harbour in winter'
+const SCREENS = ['/', '/projects/hello', '/projects/hello/machines', '/projects/hello/machines/web-1', '/projects/hello/plan', '/projects/hello/apps', '/projects/hello/apps/shop', '/projects/hello/routes', '/access', '/people', '/ledger-entries', '/account', '/nowhere']
+
+/** Codes of an authenticator app: each is good once, so that the next is waited for. */
+export class Authenticator {
+  constructor(secret) {
+    this.secret = secret
+    this.last = ''
+  }
+  async next() {
+    while (totp(this.secret) === this.last) await new Promise((resolve) => setTimeout(resolve, 500))
+    this.last = totp(this.secret)
+    return this.last
+  }
+}
+
+/** Sets a person up from an invitation, by password and one-time codes; ends on the home page. */
+export async function accept(page, invitation, { name, login }) {
+  await page.goto(`/invitation#${invitation}`)
+  await page.getByLabel('Your name').fill(name)
+  assert.equal(new URL(page.url()).hash, '', 'the secret leaves the address')
+  if (login) await page.getByLabel('Login', { exact: true }).fill(login)
+  await page.getByLabel('With password and one-time codes').check()
+  await page.getByLabel('New password').fill(PASSWORD)
+  const secret = (await page.locator('.copy-text code').innerText()).replaceAll(/\s/g, '')
+  const authenticator = new Authenticator(secret)
+  await page.getByLabel('Code that the app shows now').fill(await authenticator.next())
+  await page.getByRole('button', { name: 'Accept and sign in' }).click()
+  await page.getByLabel('I have kept these codes').check()
+  const codes = await page.locator('.paper li').allInnerTexts()
+  assert.ok(codes.length >= 8, `recovery codes: ${codes.length}`)
+  return { authenticator, codes }
+}
+
+/** The dialog that asks for the second factor again, where it comes. */
+async function stepUp(page, authenticator) {
+  const dialog = page.getByRole('dialog', { name: 'Prove it is you' })
+  await dialog.getByLabel('One-time code or recovery code').fill(await authenticator.next())
+  await dialog.getByRole('button', { name: 'Confirm' }).click()
+  await dialog.waitFor({ state: 'hidden' })
+}
+
+async function firstOwner(walk) {
+  const { person, invitation, look } = walk
+  const { page } = person
+  await page.goto('/projects/hello/machines')
+  await page.waitForURL(/\/sign-in/)
+  await look(person, 'sign-in')
+  const { authenticator, codes } = await accept(page, invitation, { name: 'Ada Lindqvist', login: 'ada' })
+  await look(person, 'recovery codes')
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.waitForURL(/\/$/)
+  await page.getByRole('link', { name: 'hello' }).first().waitFor()
+  Object.assign(walk, { authenticator, codes })
+  // The secret of the session is out of reach of scripts.
+  assert.equal(await page.evaluate(() => document.cookie), '')
+}
+
+async function passkey(walk) {
+  const { page } = walk.person
+  const protocol = await walk.person.context.newCDPSession(page)
+  await protocol.send('WebAuthn.enable')
+  await protocol.send('WebAuthn.addVirtualAuthenticator', {
+    options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  })
+  await page.goto('/account?tab=signin')
+  await walk.settled(page)
+  const button = page.getByRole('button', { name: /passkey/i }).first()
+  await button.click()
+  const name = page.getByRole('dialog').getByRole('textbox').first()
+  if (await name.isVisible().catch(() => false)) {
+    await name.fill('Laptop')
+    await page.getByRole('dialog').getByRole('button', { name: /add|create|passkey/i }).last().click()
+  }
+  await stepUp(page, walk.authenticator).catch(() => undefined)
+  await page.getByText('Laptop').first().waitFor()
+  // Out, and in again with nothing typed.
+  await page.getByRole('button', { name: /^Account/ }).click()
+  await page.getByRole('menuitem', { name: 'Sign out' }).click()
+  await page.waitForURL(/\/sign-in/)
+  await page.getByRole('button', { name: 'Use a passkey' }).click()
+  await page.waitForURL((url) => url.pathname !== '/sign-in')
+  assert.equal(await page.evaluate(async () => (await fetch('/api/v1/whoami')).status), 200)
+}
+
+/** Every screen, in both languages, light and dark, and narrow: nothing serious, nothing from elsewhere, nothing refused by the policy of the page. */
+async function everyScreen({ browser, url, person, open, look }) {
+  const storage = await person.context.storageState()
+  const seen = []
+  for (const [language, theme, width] of [['en', 'light', 1280], ['de', 'dark', 1280], ['de', 'light', 420]]) {
+    const other = await open(browser, url, { language, theme, width, storage })
+    for (const path of SCREENS) {
+      await other.page.goto(path)
+      await look(other, `${path} ${language} ${theme} ${width}`)
+      assert.equal(await other.page.locator('html').getAttribute('lang'), language)
+      const wide = await other.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+      if (wide > 1) seen.push(`${path} at ${width}: ${wide} pixels too wide`)
+    }
+    await other.context.close()
+  }
+  assert.deepEqual(seen, [])
+}
+
+async function palette({ person: { page } }) {
+  await page.goto('/')
+  await page.keyboard.press('Control+k')
+  await page.getByRole('combobox', { name: 'Go to, or do …' }).fill('hello')
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/\/projects\/hello$/)
+  await page.keyboard.press('Control+k')
+  await page.getByRole('combobox', { name: 'Go to, or do …' }).fill('web-2')
+  await page.getByRole('option', { name: /web-2/ }).waitFor()
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/\/machines\/web-2/)
+}
+
+async function machineStops({ person: { page } }) {
+  await page.goto('/projects/hello/machines/web-2')
+  await page.getByRole('button', { name: 'Stop', exact: true }).click()
+  const confirm = page.getByRole('dialog').getByRole('button', { name: 'Stop', exact: true })
+  if (await confirm.isVisible().catch(() => false)) await confirm.click()
+  await page.locator('.page-head').getByText('stopped').waitFor()
+  await page.getByRole('button', { name: 'Start', exact: true }).click()
+  await page.locator('.page-head').getByText('running').waitFor()
+  // The drawer has both operations.
+  await page.getByRole('button', { name: 'Operations and events' }).click()
+  await page.getByRole('dialog').getByText('machine.stop').first().waitFor()
+  await page.keyboard.press('Escape')
+}
+
+async function planAndApply({ person: { page } }) {
+  await page.goto('/projects/hello/plan')
+  const editor = page.locator('.cm-content')
+  await editor.click()
+  await page.keyboard.press('Control+End')
+  await page.keyboard.type('\n[machine.extra]\nimage = "web"\nnetwork = "backend"\n')
+  await page.getByRole('button', { name: /^Plan/ }).first().click()
+  await page.getByText('extra').nth(1).waitFor()
+  await page.getByRole('button', { name: /Apply|Approve/ }).first().click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByRole('button', { name: /Apply|Approve/ }).last().click()
+  await page.goto('/projects/hello/machines')
+  await page.getByRole('link', { name: 'extra' }).waitFor({ timeout: 30_000 })
+}
+
+async function rollback({ person: { page } }) {
+  await page.goto('/projects/hello/apps/shop')
+  await page.getByRole('button', { name: /Roll back/ }).first().click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByRole('button', { name: /Roll back/ }).last().click()
+  await page.getByText(/rollback|rolled back/i).first().waitFor()
+}
+
+async function ledger({ person: { page, faults } }) {
+  await page.goto('/ledger-entries')
+  await page.getByRole('button', { name: /Verify|Check/ }).first().click()
+  await page.getByText(/verified|proven/i).first().waitFor({ timeout: 30_000 })
+  assert.deepEqual(faults, [])
+}
+
+async function offline({ person: { page, context } }) {
+  await page.goto('/projects/hello/machines')
+  await page.getByRole('link', { name: 'web-1' }).waitFor()
+  await context.setOffline(true)
+  await page.evaluate(() => dispatchEvent(new Event('offline')))
+  await context.setOffline(false)
+}
+
+/** Who may only look is offered nothing else. */
+async function viewer({ browser, url, open, look, settled, person, authenticator }) {
+  const { page } = person
+  await page.goto('/')
+  const invite = async () =>
+    page.evaluate(async () => {
+      const headers = { 'content-type': 'application/json', 'idempotency-key': crypto.randomUUID() }
+      const answer = await fetch('/api/v1/invitations', { method: 'POST', headers, body: JSON.stringify({ role: 'viewer', scope: 'project/hello', login: 'tom' }) })
+      return { status: answer.status, body: await answer.json() }
+    })
+  let answer = await invite()
+  if (answer.body.code === 'step_up_required') {
+    const totp = await authenticator.next()
+    const stepped = await page.evaluate(async (totp) => (await fetch('/api/v1/step-up', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ totp }) })).status, totp)
+    assert.equal(stepped, 200)
+    answer = await invite()
+  }
+  assert.equal(answer.status, 201, JSON.stringify(answer.body))
+  const other = await open(browser, url)
+  await accept(other.page, answer.body.token, { name: 'Tom Hansen' })
+  await other.page.getByRole('button', { name: 'Continue' }).click()
+  await other.page.waitForURL(/\/$/)
+  const refused = []
+  other.page.on('response', (response) => {
+    if (response.status() === 403) refused.push(`${response.request().method()} ${new URL(response.url()).pathname}`)
+  })
+  for (const path of ['/', '/projects/hello', '/projects/hello/machines', '/projects/hello/machines/web-1', '/projects/hello/apps', '/projects/hello/apps/shop', '/projects/hello/routes', '/projects/hello/plan']) {
+    await other.page.goto(path)
+    await settled(other.page)
+    await look(other, `${path} as a viewer`)
+  }
+  assert.deepEqual(refused, [], 'what a viewer sees asks for nothing that is refused')
+  await other.page.goto('/projects/hello/machines/web-1')
+  await settled(other.page)
+  for (const name of ['Stop', 'Delete', 'Rebuild']) assert.equal(await other.page.getByRole('button', { name, exact: true }).count(), 0, name)
+  await other.context.close()
+}
+
+export const steps = {
+  'first owner': Object.assign(firstOwner, { always: true }),
+  passkey,
+  palette,
+  machine: machineStops,
+  plan: planAndApply,
+  rollback,
+  ledger,
+  viewer,
+  offline,
+  screens: everyScreen,
+}
