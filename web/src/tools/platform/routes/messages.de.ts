@@ -67,7 +67,7 @@ export const de = {
     by: { acme: 'öffentlich (ACME)', internal: 'eigene Stelle' },
     until: 'Gültig bis',
     next: 'Nächster Versuch',
-    attempts: '{n} Versuche ohne Erfolg',
+    attempts: '{n} Versuch ohne Erfolg | {n} Versuche ohne Erfolg',
     noneYet: 'noch keins',
     renew: 'Jetzt erneuern',
     renewOf: 'Zertifikat von {host} jetzt erneuern',

@@ -69,7 +69,7 @@ const en = {
     by: { acme: 'public (ACME)', internal: 'own authority' },
     until: 'Valid until',
     next: 'Next try',
-    attempts: '{n} tries without success',
+    attempts: '{n} try without success | {n} tries without success',
     noneYet: 'none yet',
     renew: 'Renew now',
     renewOf: 'Renew the certificate of {host} now',
