@@ -4,7 +4,7 @@ export type Tone = 'good' | 'bad' | 'busy' | 'idle'
 const TONES: Record<Exclude<Tone, 'idle'>, readonly string[]> = {
   good: ['ok', 'started', 'running', 'ready', 'succeeded', 'healthy', 'active', 'valid', 'done', 'serving', 'current', 'issued', 'applied'],
   bad: ['failed', 'degraded', 'unhealthy', 'expired', 'revoked', 'rolled_back', 'changed', 'refused'],
-  busy: ['creating', 'starting', 'stopping', 'updating', 'destroying', 'building', 'pending', 'deploying', 'draining', 'ordering', 'queued', 'checking', 'migrating'],
+  busy: ['creating', 'starting', 'stopping', 'updating', 'destroying', 'building', 'pending', 'deploying', 'draining', 'ordering', 'queued', 'checking', 'migrating', 'rolling'],
 }
 
 export function toneOf(state: string): Tone {
