@@ -31,6 +31,8 @@ use crate::Edge;
 use crate::state::AcmeConfig;
 
 const LARGEST: usize = 1 << 20;
+/// So much of what an authority writes for people gets into the log.
+const EXPLANATION: usize = 500;
 /// One answer of the authority.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Until it has checked a name, or issued.
@@ -82,6 +84,11 @@ impl HttpClient for Http {
     }
 }
 
+fn is_too_much(error: &instant_acme::Error) -> bool {
+    matches!(error, instant_acme::Error::Api(problem)
+        if problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:rateLimited"))
+}
+
 fn said(what: &str, error: instant_acme::Error) -> Error {
     let words = match &error {
         instant_acme::Error::Api(problem) => {
@@ -92,8 +99,7 @@ fn said(what: &str, error: instant_acme::Error) -> Error {
         }
         other => format!("the authority could not be asked for {what}: {other}"),
     };
-    let too_much = matches!(&error, instant_acme::Error::Api(problem)
-        if problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:rateLimited"));
+    let too_much = is_too_much(&error);
     let told = Error::unavailable(words).with_cause(error);
     if too_much { told.with_code(TOO_MUCH) } else { told }
 }
@@ -166,6 +172,8 @@ async fn new_order(account: &Account, row: &CertificateRow) -> Result<Order> {
         // Not every authority knows renewals, and none has one replaced twice: then it is an order like any other.
         match account.new_order(&NewOrder::new(&names).replaces(replaced)).await {
             Ok(order) => return Ok(order),
+            // A second order would only add to it.
+            Err(error) if is_too_much(&error) => return Err(said("a certificate", error)),
             Err(error) => tracing::debug!(host = row.host, "no order that replaces: {error}"),
         }
     }
@@ -263,6 +271,8 @@ pub struct Window {
     pub end: Timestamp,
     /// When to ask again.
     pub again: Duration,
+    /// A page that the authority names for why it is this one.
+    pub explanation: Option<String>,
 }
 
 /// Asks for the window of the row's certificate.
@@ -271,7 +281,16 @@ pub async fn renewal_window(edge: &Edge, config: &AcmeConfig, row: &CertificateR
     let der = CertificateDer::from(leaf(&row.chain)?);
     let id = CertificateIdentifier::try_from(&der).map_err(Error::invalid)?;
     let (info, again) = account.renewal_info(&id).await.map_err(|error| said("a renewal window", error))?;
-    let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
     let window = info.suggested_window;
-    Ok(Window { start: at(window.start.unix_timestamp()), end: at(window.end.unix_timestamp()), again })
+    if window.end <= window.start {
+        // RFC 9773, section 4.2: as if it had not answered.
+        return Err(Error::unavailable("the authority gave a renewal window that ends before it begins"));
+    }
+    let at =
+        |time: time::OffsetDateTime| Timestamp::from_micros(time.unix_timestamp().saturating_mul(1_000_000));
+    let explanation = info.explanation_url.map(|text| {
+        let text = text.chars().filter(|letter| !letter.is_control());
+        text.take(EXPLANATION).collect()
+    });
+    Ok(Window { start: at(window.start), end: at(window.end), again, explanation })
 }

@@ -223,7 +223,8 @@ impl Edge {
         let Ready { issued, facts, sealed } = ready;
         let mut bytes = [0; 2];
         parts.random.fill(&mut bytes);
-        let next_try = plan::renewal(facts.not_before, facts.not_after, u16::from_le_bytes(bytes));
+        let next_try = plan::renewal(facts.not_before, facts.not_after, u16::from_le_bytes(bytes))
+            .max(plan::soonest(now, facts.not_before, facts.not_after));
         let mut tx = parts.db.write().await?;
         let revision = revision_next(&mut tx).await?;
         let new = CertificateRow {
@@ -316,15 +317,26 @@ impl Edge {
             Ok(window) => {
                 let mut bytes = [0; 2];
                 parts.random.fill(&mut bytes);
-                let at = plan::within(window.start, window.end, u16::from_le_bytes(bytes));
-                (
-                    plan::in_time(at, row.not_before, row.not_after),
-                    now.plus(window.again.clamp(plan::LOOK_LEAST, plan::LOOK_MOST)),
-                )
+                let chance = u16::from_le_bytes(bytes);
+                let chosen = plan::in_window(row.next_try, window.start, window.end, chance);
+                let next_try = plan::in_time(chosen, row.not_before, row.not_after).max(plan::soonest(
+                    row.issued_at,
+                    row.not_before,
+                    row.not_after,
+                ));
+                if next_try < row.next_try {
+                    let why = window.explanation.as_deref().unwrap_or("it did not say why");
+                    tracing::info!(
+                        host = row.host,
+                        why,
+                        "the authority would have it renewed sooner: {next_try}"
+                    );
+                }
+                (next_try, now.plus(window.again.clamp(plan::LOOK_LEAST, plan::LOOK_MOST)))
             }
             Err(error) => {
-                tracing::debug!(host = row.host, "no renewal window: {error}");
-                (row.next_try, now.plus(plan::LOOK_MOST))
+                tracing::debug!(host = row.host, cause = %error.cause_chain(), "no renewal window: {error}");
+                (row.next_try, now.plus(plan::LOOK_FAILED))
             }
         };
         let mut tx = parts.db.write().await?;

@@ -21,6 +21,8 @@ pub enum Step {
 pub const FIRST_LOOK: Duration = Duration::from_secs(60);
 pub const LOOK_LEAST: Duration = Duration::from_secs(60);
 pub const LOOK_MOST: Duration = Duration::from_secs(24 * 3600);
+/// Where the authority gave none, as RFC 9773 has it (section 4.3.3).
+pub const LOOK_FAILED: Duration = Duration::from_secs(6 * 3600);
 /// Rows are looked at again at least so often, whatever they say.
 pub const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -62,7 +64,19 @@ pub fn in_time(at: Timestamp, from: Timestamp, until: Timestamp) -> Timestamp {
     at.min(from.plus(until.since(from) * 90 / 100))
 }
 
-/// A certificate of a public authority is not asked for by hand again before this has passed.
+/// The moment of a window: the one that was chosen before, while it lies within. Chosen anew at every look, most certificates would
+/// go at the window's begin, which is what windows are there to prevent.
+pub fn in_window(chosen: Timestamp, start: Timestamp, end: Timestamp, chance: u16) -> Timestamp {
+    if start <= chosen && chosen < end { chosen } else { within(start, end, chance) }
+}
+
+/// A certificate is renewed no sooner than this, whatever an authority or the clock says. An authority that would have each new one
+/// renewed at once, or a clock that is years ahead, would lead to orders without end.
+pub fn soonest(issued_at: Timestamp, from: Timestamp, until: Timestamp) -> Timestamp {
+    issued_at.plus(ASKED_AGAIN.min(until.since(from) / 2))
+}
+
+/// A certificate of a public authority is not asked for again before this has passed.
 pub const ASKED_AGAIN: Duration = Duration::from_secs(3600);
 /// For how long at least nothing is asked of an authority that said that it was too much.
 pub const PAUSE: Duration = Duration::from_secs(3600);
@@ -173,6 +187,34 @@ mod tests {
         let at = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
         assert_eq!(in_time(at(60), at(0), at(90)), at(60));
         assert_eq!(in_time(at(300), at(0), at(90)), at(81));
+    }
+
+    #[test]
+    fn a_moment_is_chosen_once_for_a_window() {
+        let at = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
+        for (chosen, start, end, moment) in [
+            (at(60), at(59), at(61), at(60)),
+            // It moved, or was not asked for before.
+            (at(61), at(59), at(61), at(59)),
+            (at(60), at(1), at(2), at(1)),
+            (at(60), at(70), at(72), at(70)),
+        ] {
+            assert_eq!(in_window(chosen, start, end, 0), moment, "{chosen} in {start} to {end}");
+        }
+        assert_eq!(in_window(at(60), at(1), at(2), u16::MAX), at(2));
+    }
+
+    #[test]
+    fn no_order_follows_another_at_once() {
+        let minutes = |count: i64| Timestamp::from_micros(count * 60_000_000);
+        assert_eq!(soonest(minutes(10), minutes(0), minutes(90 * 1440)), minutes(70));
+        assert_eq!(
+            soonest(minutes(10), minutes(0), minutes(20)),
+            minutes(20),
+            "short ones are renewed before their end"
+        );
+        // The clock is years ahead of the authority's.
+        assert_eq!(soonest(minutes(9_000_000), minutes(0), minutes(90 * 1440)), minutes(9_000_060));
     }
 
     #[test]

@@ -1,119 +1,15 @@
 //! Certificates from an authority: Debian's pebble, which refuses a part of what it is asked at random.
 
-use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hafen_db::testing;
 use hafen_edge::AcmeConfig;
 use serde_json::{Value, json};
 
+use crate::pebble::{Pebble, answers};
 use crate::support::{Options, Service};
-
-/// An authority, and the names that it resolves; both end with this value.
-struct Pebble {
-    children: Vec<Child>,
-    folder: tempfile::TempDir,
-    directory: String,
-    names: u16,
-    http: u16,
-    https: u16,
-}
-
-impl Drop for Pebble {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _gone = child.kill();
-            let _ended = child.wait();
-        }
-    }
-}
-
-/// Free just now; taken a moment later by who is told it.
-fn free() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn answers(port: u16) -> bool {
-    std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok()
-}
-
-impl Pebble {
-    async fn start(refuses: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let [api, manage, dns, names, http, https] = std::array::from_fn(|_| free());
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params =
-            rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.self_signed(&key).unwrap().pem();
-        std::fs::write(folder.path().join("cert.pem"), certificate).unwrap();
-        std::fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
-        let config = json!({ "pebble": {
-            "listenAddress": format!("127.0.0.1:{api}"), "managementListenAddress": format!("127.0.0.1:{manage}"),
-            "certificate": folder.path().join("cert.pem"), "privateKey": folder.path().join("key.pem"),
-            "httpPort": http, "tlsPort": https, "ocspResponderURL": "", "externalAccountBindingRequired": false,
-        } });
-        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-        let log =
-            || std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-        let mut children = Vec::new();
-        let dns_at = format!("127.0.0.1:{dns}");
-        let mut resolver = Command::new("pebble-challtestsrv");
-        resolver
-            .args([
-                "-defaultIPv4",
-                "127.0.0.1",
-                "-defaultIPv6",
-                "",
-                "-dns01",
-                &dns_at,
-                "-http01",
-                "",
-                "-https01",
-                "",
-            ])
-            .args(["-tlsalpn01", "", "-management", &format!("127.0.0.1:{names}")]);
-        let mut authority = Command::new("pebble");
-        authority
-            .args(["-strict", "-dnsserver", &dns_at, "-config"])
-            .arg(folder.path().join("config.json"))
-            .env("PEBBLE_VA_NOSLEEP", "1")
-            .env("PEBBLE_WFE_NONCEREJECT", refuses.to_string());
-        for command in [&mut resolver, &mut authority] {
-            let child = command.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn();
-            children.push(child.expect("apt-get install pebble"));
-        }
-        let began = Instant::now();
-        while ![api, names].into_iter().all(answers) {
-            let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
-            assert!(began.elapsed() < Duration::from_secs(20), "{log}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self { children, folder, directory: format!("https://127.0.0.1:{api}/dir"), names, http, https }
-    }
-
-    fn config(&self) -> AcmeConfig {
-        AcmeConfig {
-            directory: self.directory.clone(),
-            contact: Some("admin@example.org".into()),
-            roots: Some(self.folder.path().join("cert.pem")),
-            dns_hook: None,
-            tls_alpn: false,
-        }
-    }
-
-    async fn service(&self, db: &testing::TestDb, acme: AcmeConfig) -> Service {
-        let options = Options { acme: Some(acme), ..Options::new(&db.location) };
-        options.open_at([self.http, self.https]).await
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-}
 
 /// Has certificates be as old as they are after an hour.
 async fn aged(db: &testing::TestDb) {
@@ -129,7 +25,7 @@ async fn aged(db: &testing::TestDb) {
 }
 
 /// The subject's names and the issuer of what is shown for a host.
-async fn shown(service: &Service, host: &str) -> String {
+pub async fn shown(service: &Service, host: &str) -> String {
     let line = format!(
         "openssl s_client -connect {} -servername {host} </dev/null 2>/dev/null | openssl x509 -noout -issuer -ext subjectAltName",
         service.https

@@ -5,5 +5,7 @@ mod acme;
 mod api;
 mod leases;
 mod logs;
+mod pebble;
+mod renewal;
 mod shared;
 mod support;
