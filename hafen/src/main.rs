@@ -3,6 +3,7 @@
 mod about;
 mod bastion;
 mod cli;
+mod console;
 mod descriptors;
 mod edge;
 mod gate;
