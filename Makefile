@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test bench lint tools packages openapi fmt
+.PHONY: help demo test bench console lint tools packages openapi fmt
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -11,13 +11,22 @@ help: ## Show the targets
 packages: ## Install the Debian packages that tests and the demo need
 	@scripts/packages
 
-demo: packages ## Build, start the platform, apply examples/hello, check it
+# All that the console is made of, its client from the API's document; what npm and Vite make of it aside.
+CONSOLE := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f ! -name '*.rs' ! -name Cargo.toml -print) docs/reference/openapi.json
+
+console: packages web/dist/index.html ## Build the console that the binary embeds (Node.js 20 or newer)
+
+web/dist/index.html: $(CONSOLE)
+	cd web && npm ci --no-audit --no-fund && npm run build
+	@touch $@
+
+demo: packages console ## Build, start the platform, apply examples/hello, check it
 	@scripts/demo
 
-test: packages ## Run every test
+test: packages console ## Run every test
 	cargo test --workspace --locked
 
-bench: packages ## Measure; prints a table, writes bench/results/*.json
+bench: packages console ## Measure; prints a table, writes bench/results/*.json
 	@scripts/packages-bench "$${CARGO_TARGET_DIR:-target}/bench"
 	cargo build --release --locked -p hafen -p hafen-bench
 	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/release/hafen-bench" --hafen "$$target/release/hafen" --scratch "$$target/bench" $(PARTS)

@@ -193,7 +193,8 @@ impl Reader {
                     _ => last,
                 };
                 for event in events {
-                    let data = serde_json::to_string(&change(service, event)).map_err(hafen_base::Error::internal)?;
+                    let data = serde_json::to_string(&change(service, event))
+                        .map_err(hafen_base::Error::internal)?;
                     frames.push(Bytes::from(format!("event: change\ndata: {data}\n\n")));
                 }
             }

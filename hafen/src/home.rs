@@ -16,6 +16,9 @@ pub struct Home(PathBuf);
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     pub url: String,
+    /// As browsers reach it; empty in what an older version wrote.
+    #[serde(default)]
+    pub public_url: String,
     pub pid: u32,
     pub version: String,
 }

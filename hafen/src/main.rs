@@ -4,6 +4,7 @@ mod about;
 mod bastion;
 mod changes;
 mod cli;
+mod console;
 mod descriptors;
 mod edge;
 mod gate;

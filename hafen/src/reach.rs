@@ -96,6 +96,26 @@ fn first_token(home: &Home) -> Result<Option<Token>> {
     Ok(Some(Token::new(&text)))
 }
 
+/// A page of the console of the platform meant, as people open it.
+pub fn page(home: &Home, path: &str) -> Option<String> {
+    let url = match way(home).ok()? {
+        Way::Local(_) => home.endpoint().ok()?.public_url,
+        Way::SignedIn(sign_in) => sign_in.url,
+        Way::Token { url, .. } | Way::Nobody { url } => match home.endpoint() {
+            Ok(endpoint) if endpoint.url == url => endpoint.public_url,
+            _ => url,
+        },
+    };
+    let url = url.trim_end_matches('/');
+    (!url.is_empty()).then(|| format!("{url}{path}"))
+}
+
+/// Where an invitation is accepted in a browser. The secret stands behind the `#`: browsers keep that to themselves, so that it is in no
+/// log of requests.
+pub fn invitation_page(home: &Home, secret: &str) -> Option<String> {
+    page(home, &format!("/invitation#{}", secret.trim()))
+}
+
 /// A client of the platform meant.
 pub fn client(home: &Home) -> Result<Client> {
     match way(home)? {

@@ -132,6 +132,7 @@ fn api(services: &Services, about: &About) -> Result<Router> {
         .merge(services.identity.router())
         .merge(services.ledger.router())
         .merge(services.access.router())
+        .merge(services.shells.router())
         .merge(services.delivery.router())
         .merge(services.vault.router())
         .merge(services.edge.router())
@@ -190,7 +191,13 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let gate = PlatformGate::new(access, lines.clone(), operator, services.rights.clone());
     let app = hafen_http::finish_behind(
         router,
-        Edge { gate: Arc::new(gate), calls: Some(Arc::new(services.ledger.clone())), open: &OPEN },
+        Edge {
+            gate: Arc::new(gate),
+            calls: Some(Arc::new(services.ledger.clone())),
+            open: &OPEN,
+            site: Some(services.identity.site().clone()),
+            front: Some(crate::console::front(Arc::new(SystemRandom))),
+        },
     );
 
     let (stop, stopped) = watch::channel(false);
@@ -224,12 +231,22 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             Box::pin(services.run(bastion, stopped)).await;
         }
     });
+    let public_url = services.identity.site().origin().to_owned();
     home.endpoint_write(&Endpoint {
         url: url.clone(),
+        public_url: public_url.clone(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),
     })?;
     println!("Hafen {} answers at {url} (engine {})", env!("CARGO_PKG_VERSION"), services.engine.name());
+    if hafen_web::ASSETS.is_empty() {
+        println!("This binary has no console: `make console`, then build again");
+    } else {
+        println!("Console at {public_url}");
+    }
+    if !services.identity.is_owned().await? {
+        println!("It has no owner yet: `hafen invitation` prints the link by which it gets one");
+    }
     let local = socket.map(|socket| {
         let app = app.clone().into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(socket, app).await })

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hafen_access::{Access, AccessConfig, WatchConfig};
+use hafen_access::{Access, AccessConfig, ShellConfig, Shells, WatchConfig};
 use hafen_base::{Clock, Error, Random, Result, SystemClock, SystemRandom};
 use hafen_client::{Client, RouterTransport, Token};
 use hafen_db::Location;
@@ -44,6 +44,7 @@ pub struct Services {
     pub identity: Identity,
     pub ledger: Ledger,
     pub access: Access,
+    pub shells: Shells,
     pub delivery: Delivery,
     pub vault: Vault,
     pub edge: Edge,
@@ -138,6 +139,9 @@ impl Services {
                 .then(|| WatchConfig { every: Duration::from_secs(args.integrity_every) }),
         })
         .await?;
+        let simulated = args.engine == EngineKind::Sim;
+        let shells =
+            Shells::open(access.clone(), ShellConfig { simulated, ..ShellConfig::default() }).await?;
         let delivery = Delivery::open(DeliveryConfig {
             location: location.clone(),
             folder: home.path("delivery"),
@@ -191,6 +195,7 @@ impl Services {
             identity,
             ledger,
             access,
+            shells,
             delivery,
             vault,
             edge,
@@ -213,6 +218,7 @@ impl Services {
         tokio::join!(
             bastion,
             self.access.run(stop.clone()),
+            self.shells.run(stop.clone()),
             self.delivery.run(stop.clone()),
             self.edge.run(stop.clone()),
             self.data_plane.run(stop.clone()),

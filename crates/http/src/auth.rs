@@ -125,6 +125,26 @@ impl Access {
     }
 }
 
+/// By what a request says who asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shown<'a> {
+    Nothing,
+    /// Of `Authorization: Bearer …`, or where git asks, of `Basic …`.
+    Bearer(&'a str),
+    /// The session that one of the platform's own pages has in a cookie.
+    Cookie(&'a str),
+}
+
+impl std::fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Bearer(_) => "Bearer(…)",
+            Self::Cookie(_) => "Cookie(…)",
+        })
+    }
+}
+
 /// What a request shows before it is let in.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -134,8 +154,7 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// What follows the `?`.
     pub query: Option<&'a str>,
-    /// Of `Authorization: Bearer …`, or where git asks, of `Basic …`.
-    pub bearer: Option<&'a str>,
+    pub shown: Shown<'a>,
     pub peer: Option<Peer>,
 }
 
@@ -160,7 +179,13 @@ pub trait Gate: Send + Sync + 'static {
 #[async_trait]
 impl Gate for Access {
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
-        let actor = self.who(asked.bearer, asked.peer).ok_or_else(unauthenticated)?;
+        let bearer = match asked.shown {
+            Shown::Nothing => None,
+            Shown::Bearer(bearer) => Some(bearer),
+            // It knows no sessions.
+            Shown::Cookie(_) => return Err(unauthenticated()),
+        };
+        let actor = self.who(bearer, asked.peer).ok_or_else(unauthenticated)?;
         // Who has the platform's token answers for it, and services see whatever they were asked about.
         let mut extensions = Extensions::new();
         extensions.insert(Permitted::Everything);
@@ -228,13 +253,23 @@ pub(crate) async fn check(edge: Edge, request: Request, next: Next) -> Response 
     }
     let git = is_git(parts.uri.path());
     let admitted = async {
-        let shown = bearer(&parts.headers, git)?;
+        let bearer = bearer(&parts.headers, git)?;
+        let shown = match &bearer {
+            Some(bearer) => Shown::Bearer(bearer),
+            // Browsers come over TCP, and git has no pages.
+            None => match &edge.site {
+                Some(site) if !git && matches!(peer, Some(Peer::Tcp(_))) => {
+                    site.session(&parts.method, &parts.headers).map_or(Shown::Nothing, Shown::Cookie)
+                }
+                _ => Shown::Nothing,
+            },
+        };
         let asked = Asked {
             method: &parts.method,
             route: route.as_ref().map(MatchedPath::as_str),
             path: parts.uri.path(),
             query: parts.uri.query(),
-            bearer: shown.as_deref(),
+            shown,
             peer,
         };
         let mut admitted = edge.gate.admit(asked).await?;

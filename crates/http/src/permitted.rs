@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::FromRequestParts;
-use hafen_base::{Error, ErrorKind, Permitted, Result};
+use hafen_base::{Clock, Error, ErrorKind, Permitted, Result};
 use http::request::Parts;
 
 use crate::ApiError;
@@ -14,12 +16,20 @@ use crate::ApiError;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roles(pub Vec<String>);
 
+/// Between two looks whether what lasts may go on.
+const LOOK: Duration = Duration::from_secs(2);
+/// Kinds of errors that say that it may not.
+const ENDS: [ErrorKind; 3] = [ErrorKind::Unauthenticated, ErrorKind::Forbidden, ErrorKind::NotFound];
+
 /// Says again what a caller may see, for answers that last.
 #[async_trait]
 pub trait Permits: Send + Sync + 'static {
+    /// `used` where the caller did something since: then the credential is in use. An answer that only goes on keeps no session
+    /// from ending for want of use.
+    ///
     /// # Errors
     /// When the caller's right is over.
-    async fn permitted(&self) -> Result<Permitted>;
+    async fn permitted(&self, used: bool) -> Result<Permitted>;
 
     /// What the caller may see by another action than the endpoint's; nothing where that is not permitted.
     ///
@@ -47,8 +57,36 @@ impl StillPermitted {
     /// # Errors
     /// When the caller's right is over.
     pub async fn now(&self) -> Result<Option<Permitted>> {
+        self.ask(false).await
+    }
+
+    /// The same, of somebody who did something since this was asked last.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn used(&self) -> Result<Option<Permitted>> {
+        self.ask(true).await
+    }
+
+    /// Returns when the caller's right is over, and not before. `used` is set by who carries something for the caller, and says
+    /// that the caller did something. What cannot be told just now is told the next time.
+    pub async fn over(&self, clock: &dyn Clock, used: &AtomicBool) -> Error {
+        loop {
+            clock.sleep(LOOK).await;
+            match self.ask(used.swap(false, Ordering::Relaxed)).await {
+                Ok(Some(_)) => {}
+                Ok(None) => std::future::pending().await,
+                Err(error) if ENDS.contains(&error.kind()) => return error,
+                Err(error) => {
+                    tracing::warn!(cause = %error.cause_chain(), "whether a stream may go on cannot be told: {error}");
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, used: bool) -> Result<Option<Permitted>> {
         match &self.0 {
-            Some(permits) => permits.permitted().await.map(Some),
+            Some(permits) => permits.permitted(used).await.map(Some),
             None => Ok(None),
         }
     }

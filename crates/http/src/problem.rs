@@ -118,6 +118,8 @@ fn twice(headers: &HeaderMap) -> Option<Error> {
     let single = [
         header::HOST,
         header::AUTHORIZATION,
+        header::ORIGIN,
+        HeaderName::from_static("sec-fetch-site"),
         header::CONTENT_TYPE,
         header::IF_MATCH,
         HeaderName::from_static("idempotency-key"),

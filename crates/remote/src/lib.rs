@@ -1,4 +1,4 @@
-//! Commands on machines: the platform as a client of a machine's SSH server, over any stream that leads to it.
+//! Commands and shells on machines: the platform as a client of a machine's SSH server, over any stream that leads to it.
 //!
 //! # Why it is built so
 //!
@@ -12,9 +12,11 @@
 
 mod quote;
 mod session;
+mod shell;
 
 pub use quote::{quote, words};
 pub use session::{Collected, Ended, Input, Login, Session, Sink, Stream};
+pub use shell::{Shell, Size, Typed};
 
 /// The crates of keys and certificates in the version that the client uses.
 pub use russh::keys::ssh_key;

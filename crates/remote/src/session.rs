@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hafen_base::{Error, Result, Timestamp};
-use russh::client::{Config, Handle, Handler, connect_stream};
+use russh::client::{Config, Handle, Handler, Msg, connect_stream};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{Algorithm, Certificate, HashAlg, PrivateKey};
-use russh::{ChannelMsg, Disconnect, Preferred, SshId, compression, kex};
+use russh::{Channel, ChannelMsg, Disconnect, Preferred, SshId, compression, kex};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A way to a machine's SSH server.
@@ -184,7 +184,7 @@ impl Session {
         sink: &mut dyn Sink,
     ) -> Result<Ended> {
         let broken = |error: russh::Error| Fault::Protocol(error).told();
-        let channel = self.handle.channel_open_session().await.map_err(broken)?;
+        let channel = self.channel().await?;
         channel.exec(true, command).await.map_err(broken)?;
         let (mut reader, writer) = channel.split();
         let feed = async {
@@ -223,6 +223,10 @@ impl Session {
             let _gone = writer.close().await;
         }
         ended
+    }
+
+    pub(crate) async fn channel(&self) -> Result<Channel<Msg>> {
+        self.handle.channel_open_session().await.map_err(|error| Fault::Protocol(error).told())
     }
 
     /// What a command without input says, which must succeed.

@@ -22,6 +22,8 @@ pub enum Show {
     One,
     /// As `One`, on stderr; and on stdout alone the secret of this field, which is shown once.
     Secret(&'static str),
+    /// As `Secret`, of the field `token`; it is accepted in a browser, too.
+    Invitation,
     /// What was done; there is nothing to show.
     Done(&'static str),
 }
@@ -107,14 +109,21 @@ impl Ask {
                 output::line(done);
                 Ok(())
             }
-            Show::Secret(name) => {
+            Show::Secret(_) | Show::Invitation => {
+                let name = if let Show::Secret(name) = self.show { name } else { "token" };
                 let mut rest = answer;
                 let secret = rest.as_object_mut().and_then(|fields| fields.remove(name));
                 for line in lines(&rest) {
                     output::note(&line);
                 }
+                let secret = text(&secret.unwrap_or_default());
+                if matches!(self.show, Show::Invitation)
+                    && let Some(page) = crate::reach::invitation_page(&crate::home::Home::find()?, &secret)
+                {
+                    output::note(&format!("to be opened in a browser by whom it is for: {page}"));
+                }
                 output::note("the secret is shown this once:");
-                output::line(&text(&secret.unwrap_or_default()));
+                output::line(&secret);
                 Ok(())
             }
             Show::One | Show::List(_) | Show::All(_) => {

@@ -67,7 +67,7 @@ pub async fn run(context: &Context, command: IdentityCommand) -> Result<()> {
                 PersonVerb::Suspend { person } => status(&path(&person), "suspended"),
                 PersonVerb::Activate { person } => status(&path(&person), "active"),
                 PersonVerb::Reset { person } => {
-                    post(&format!("{}/reset", path(&person)), Value::Null, Show::Secret("token"))
+                    post(&format!("{}/reset", path(&person)), Value::Null, Show::Invitation)
                 }
             };
             ask.of(of.organisation).run(context, &client).await
@@ -80,7 +80,7 @@ pub async fn run(context: &Context, command: IdentityCommand) -> Result<()> {
                 InviteVerb::Create { role, login, hours } => {
                     let scope = role.at.scope(&client, of.organisation.as_deref()).await?;
                     let body = json!({ "scope": scope, "role": role.role, "login": login, "hours": hours });
-                    post("/invitations", body, Show::Secret("token"))
+                    post("/invitations", body, Show::Invitation)
                 }
                 InviteVerb::Withdraw { invitation } => {
                     delete(&format!("/invitations/{}", part(&invitation)), "withdrawn")

@@ -71,6 +71,8 @@ enum Command {
     },
     /// Show who the platform takes this user for.
     Whoami,
+    /// Print the link by which a new platform gets its first owner: to be opened in a browser.
+    Invitation,
     /// Invite an owner of the platform from its own host: the way back for who lost every way in.
     InviteOwner(owner::InviteOwnerArgs),
     /// SSH access: sessions, revocation, alerts.
@@ -182,6 +184,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Logout => sign_in::logout(&context).await.map(|()| 0),
         Command::StepUp { code } => sign_in::step_up(&context, code).await.map(|()| 0),
         Command::Whoami => sign_in::whoami(&context).await.map(|()| 0),
+        Command::Invitation => owner::invitation(&context).map(|()| 0),
         Command::InviteOwner(args) => owner::run(&context, args).await.map(|()| 0),
         Command::Access(command) => login::access(&context, command).await.map(|()| 0),
         Command::Identity(command) => identity::run(&context, command).await.map(|()| 0),

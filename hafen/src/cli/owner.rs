@@ -1,6 +1,6 @@
-//! `hafen invite-owner`: the way back for who lost every way in.
+//! The first owner of a platform (`hafen invitation`), and the way back for who lost every way in (`hafen invite-owner`).
 //!
-//! On the host, by what only its owner has: the platform's socket; or, where that is switched off, the key and the database.
+//! That way is on the host, by what only its owner has: the platform's socket; or, where that is switched off, the key and the database.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use hafen_client::wire::{InvitationCreate, InvitationCreated};
 use hafen_identity::{Cost, Identity, IdentityConfig, Network};
 use hafen_seal::MasterKey;
 use hafen_work::Health;
+use serde::Serialize;
 
 use super::context::Context;
 use crate::home::Home;
@@ -26,6 +27,41 @@ pub struct InviteOwnerArgs {
     key_file: Option<PathBuf>,
 }
 
+/// The link by which a platform without an owner gets one.
+#[derive(Debug, Serialize)]
+struct FirstInvitation {
+    url: String,
+    token: String,
+}
+
+/// `hafen invitation`
+pub fn invitation(context: &Context) -> Result<()> {
+    let home = Home::find()?;
+    let path = home.path("invitation");
+    let token = match std::fs::read_to_string(&path) {
+        Ok(token) => token.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // Whether there is none because it was accepted, or because no platform ran here ever.
+            home.endpoint()?;
+            return Err(Error::conflict(
+                "this platform has an owner: people come by `hafen invite create`, and who lost every way in comes back by \
+                 `hafen invite-owner`",
+            ));
+        }
+        Err(error) => return Err(crate::home::file_error(&path, error)),
+    };
+    let public = home.endpoint()?.public_url;
+    let url = format!("{}/invitation#{token}", public.trim_end_matches('/'));
+    if context.json {
+        return output::json(&FirstInvitation { url, token });
+    }
+    output::note(
+        "Whoever opens this in a browser first becomes the owner of this platform; it is good once, for 72 hours.",
+    );
+    output::line(&url);
+    Ok(())
+}
+
 pub async fn run(context: &Context, args: InviteOwnerArgs) -> Result<()> {
     let home = Home::find()?;
     let made = match home.local_client()? {
@@ -39,10 +75,16 @@ pub async fn run(context: &Context, args: InviteOwnerArgs) -> Result<()> {
     if context.json {
         return output::json(&made);
     }
-    output::note(&format!(
-        "Good once, until {}, for whoever has it; accept it as docs/how-to/sign-in.md says.",
-        made.invitation.expires_at
-    ));
+    output::note(&format!("Good once, until {}, for whoever has it.", made.invitation.expires_at));
+    match home.endpoint() {
+        Ok(endpoint) if !endpoint.public_url.is_empty() => {
+            let public = endpoint.public_url.trim_end_matches('/');
+            output::note(&format!("To be opened in a browser: {public}/invitation#{}", made.token));
+        }
+        _ => output::note(
+            "Accept it in a browser, at /invitation of the platform, or as docs/how-to/sign-in.md says.",
+        ),
+    }
     output::line(&made.token);
     Ok(())
 }

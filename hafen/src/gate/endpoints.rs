@@ -188,6 +188,7 @@ const ACCESS: &[Endpoint] = &[
     across("GET", "/api/v1/access/events", "access.read"),
     across("GET", "/api/v1/access/alerts", "access.read"),
     platform("GET", "/api/v1/access/revocation-list", "access.read"),
+    project("GET", "/api/v1/projects/{project}/machines/{machine}/shell", "machine.ssh"),
     project("GET", "/api/v1/projects/{project}/machines/{machine}/integrity", "machine.read"),
     project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/check", "access.check"),
     project("POST", "/api/v1/projects/{project}/machines/{machine}/integrity/accept", "access.accept"),
@@ -279,6 +280,7 @@ const PLATFORM: &[Endpoint] = &[
     organisation("GET", "/api/v1/policy", "account.self"),
     organisation("GET", "/api/v1/policy/actions", "account.self"),
     organisation("GET", "/api/v1/policy/explain", "account.self"),
+    organisation("GET", "/api/v1/policy/permitted", "account.self"),
     organisation("GET", "/api/v1/openapi.json", "account.self"),
     organisation("GET", "/api/docs", "account.self"),
 ];

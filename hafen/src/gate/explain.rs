@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use hafen_base::{ActorKind, Error, Result};
 use hafen_client::wire::{
-    List, Policy, PolicyAction, PolicyAnswer, PolicyRole, PolicyRule, PolicyWho, Problem,
+    List, Policy, PolicyAction, PolicyAnswer, PolicyPermitted, PolicyRole, PolicyRule, PolicyWho, Problem,
 };
 use hafen_http::{ApiResult, Json, Query};
 use hafen_identity::{Caller, Found, Scope};
@@ -22,6 +22,7 @@ pub fn router(rights: Rights) -> OpenApiRouter {
         .routes(routes!(policy_get))
         .routes(routes!(policy_action_list))
         .routes(routes!(policy_explain))
+        .routes(routes!(policy_permitted))
         .with_state(rights)
 }
 
@@ -120,6 +121,37 @@ async fn policy_explain(
         rights.identity().find(&caller, query.organisation.as_deref(), who).await?
     };
     Ok(Json(rights.explain(found, action, place).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct PermittedQuery {
+    /// Name of a project; what spans projects and what is the organisation's unless given.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    project: Option<String>,
+}
+
+/// List what the caller may do at one place, decided as the request itself would be: a console shows that and no more.
+///
+/// In a project: by the roles that count there; 404 where the caller holds none. Without a project: at the organisation, and what
+/// spans projects where the caller may do it in some. What is the platform's is listed to who answers for it.
+#[utoipa::path(get, path = "/api/v1/policy/permitted", tag = "policy", operation_id = "policy_permitted", params(PermittedQuery),
+    responses(
+        (status = 200, description = "All of it", body = PolicyPermitted),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn policy_permitted(
+    State(rights): State<Rights>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<PermittedQuery>,
+) -> ApiResult<Json<PolicyPermitted>> {
+    let place = match &query.project {
+        None => Place::Organisation,
+        Some(name) if hafen_base::check_label("project", name).is_ok() => Place::Project(name),
+        Some(_) => return Err(Error::invalid_field("/project", "a project is named as my-project").into()),
+    };
+    Ok(Json(rights.permitted(&caller, place).await?))
 }
 
 impl Rights {

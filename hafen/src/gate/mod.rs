@@ -5,13 +5,15 @@ pub mod endpoints;
 pub mod explain;
 pub mod rights;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hafen_base::{Actor, ActorKind, Error, ErrorKind, Result};
+use hafen_base::{Actor, ActorKind, Error, ErrorKind, Projects, Result, Sight};
 use hafen_client::Token;
-use hafen_http::{Access, Admitted, Asked, Gate, Lines, Peer, Permits, Permitted, Roles, StillPermitted};
+use hafen_http::{
+    Access, Admitted, Asked, Gate, Lines, Peer, Permits, Permitted, Roles, Shown, StillPermitted,
+};
 use hafen_identity::{Caller, Held, Presented};
 use hafen_policy::Answer;
 use http::Extensions;
@@ -51,11 +53,27 @@ impl Door {
         .with_code("bootstrap_over"))
     }
 
-    async fn caller(&self, bearer: Option<&str>, peer: Option<Peer>) -> Result<Caller> {
-        self.check_bootstrap(bearer, peer).await?;
+    async fn check(&self, presented: Presented<'_>, peer: Option<Peer>, used: bool) -> Result<Caller> {
         let identity = self.rights.identity();
+        let caller =
+            if used { identity.authenticate(presented).await } else { identity.still(presented).await };
+        let mut caller = caller?;
+        caller.actor.address = peer.and_then(Peer::address);
+        Ok(caller)
+    }
+
+    /// Who shows this. It is `used` where they ask for something; not where what they asked for earlier goes on.
+    async fn caller(&self, shown: Shown<'_>, peer: Option<Peer>, used: bool) -> Result<Caller> {
+        let bearer = match shown {
+            // Neither the token of the first start nor any other ever comes as a cookie.
+            Shown::Cookie(session) => return self.check(Presented::Session(session), peer, used).await,
+            Shown::Bearer(bearer) => Some(bearer),
+            Shown::Nothing => None,
+        };
+        self.check_bootstrap(bearer, peer).await?;
         if let Some(actor) = self.access.who(bearer, peer) {
-            let mut caller = identity.authenticate(Presented::LocalPeer { uid: self.operator }).await?;
+            let operator = Presented::LocalPeer { uid: self.operator };
+            let mut caller = self.rights.identity().authenticate(operator).await?;
             caller.actor = Actor { organisation: caller.actor.organisation, ..actor };
             return Ok(caller);
         }
@@ -65,9 +83,7 @@ impl Door {
                 "send a token as `Authorization: Bearer …`, or sign in; on the platform's host its owner needs none",
             ));
         };
-        let mut caller = identity.authenticate(Presented::Bearer(bearer)).await?;
-        caller.actor.address = peer.and_then(Peer::address);
-        Ok(caller)
+        self.check(Presented::Bearer(bearer), peer, used).await
     }
 }
 
@@ -80,22 +96,62 @@ pub struct PlatformGate {
 /// Asks the gate again for an answer that lasts: whoever asked may have lost the role, or the credential.
 struct Again {
     door: Door,
-    bearer: Option<Token>,
+    shown: Kept,
     peer: Option<Peer>,
     action: &'static str,
+    /// What is asked in one project, and by whom; else it spans projects.
+    within: Option<(String, Actor)>,
+}
+
+/// What was shown, for as long as the answer lasts.
+enum Kept {
+    Nothing,
+    Bearer(Token),
+    Cookie(Token),
+}
+
+impl Kept {
+    fn of(shown: Shown<'_>) -> Self {
+        match shown {
+            Shown::Nothing => Self::Nothing,
+            Shown::Bearer(bearer) => Self::Bearer(Token::new(bearer)),
+            Shown::Cookie(session) => Self::Cookie(Token::new(session)),
+        }
+    }
+
+    fn shown(&self) -> Shown<'_> {
+        match self {
+            Self::Nothing => Shown::Nothing,
+            Self::Bearer(bearer) => Shown::Bearer(bearer.expose()),
+            Self::Cookie(session) => Shown::Cookie(session.expose()),
+        }
+    }
 }
 
 #[async_trait]
 impl Permits for Again {
-    async fn permitted(&self) -> Result<Permitted> {
-        let bearer = self.bearer.as_ref().map(Token::expose);
-        let caller = self.door.caller(bearer, self.peer).await?;
-        across(&self.door.rights, &caller, self.action).await
+    async fn permitted(&self, used: bool) -> Result<Permitted> {
+        let rights = &self.door.rights;
+        let caller = self.door.caller(self.shown.shown(), self.peer, used).await;
+        let Some((project, actor)) = &self.within else { return across(rights, &caller?, self.action).await };
+        let caller = match caller {
+            // A token lasts for minutes, what it opened for hours: one that ran out ends nothing that it began. A browser's session
+            // is what the person sees as their being signed in; with it all ends.
+            Err(over) if over.code() == "token_expired" && matches!(self.shown, Kept::Bearer(_)) => {
+                rights.identity().standing(actor).await?.ok_or(over)?
+            }
+            caller => caller?,
+        };
+        let (_, answer) = rights.decide(&caller, self.action, Place::Project(project)).await?;
+        if !answer.allowed {
+            return Err(refusal(self.action, &answer));
+        }
+        let projects = Projects::These(Arc::new(BTreeSet::from([project.clone()])));
+        Ok(Permitted::Only(Sight { projects, ..Sight::default() }))
     }
 
     async fn permitted_by(&self, action: &'static str) -> Result<Permitted> {
-        let bearer = self.bearer.as_ref().map(Token::expose);
-        let caller = self.door.caller(bearer, self.peer).await?;
+        let caller = self.door.caller(self.shown.shown(), self.peer, false).await?;
         Ok(self.door.rights.across(&caller, action).await?.unwrap_or_else(|_| Permitted::nothing()))
     }
 }
@@ -136,12 +192,7 @@ impl PlatformGate {
         let place = match endpoint.reach {
             Reach::Across => {
                 told.insert(across(rights, caller, endpoint.action).await?);
-                told.insert(StillPermitted::new(Arc::new(Again {
-                    door: self.door.clone(),
-                    bearer: asked.bearer.map(Token::new),
-                    peer: asked.peer,
-                    action: endpoint.action,
-                })));
+                told.insert(self.again(endpoint.action, asked, None));
                 return Ok(told);
             }
             Reach::Project => {
@@ -176,10 +227,29 @@ impl PlatformGate {
         if (endpoint.method, endpoint.route) == ("PUT", "/api/v1/roles/{role}") {
             told.insert(Held(rights.held(caller).await?));
         }
-        if endpoint.reach == Reach::Project {
+        if let Place::Project(project) = place {
             told.insert(Roles(roles));
+            if endpoint.method == "GET" {
+                let within = (project.to_owned(), caller.actor.clone());
+                told.insert(self.again(endpoint.action, asked, Some(within)));
+            }
         }
         Ok(told)
+    }
+
+    fn again(
+        &self,
+        action: &'static str,
+        asked: &Asked<'_>,
+        within: Option<(String, Actor)>,
+    ) -> StillPermitted {
+        StillPermitted::new(Arc::new(Again {
+            door: self.door.clone(),
+            shown: Kept::of(asked.shown),
+            peer: asked.peer,
+            action,
+            within,
+        }))
     }
 }
 
@@ -213,7 +283,7 @@ impl Gate for PlatformGate {
         if asked.peer.is_none() {
             return Err(Error::new(ErrorKind::Unauthenticated, "this request came by no connection"));
         }
-        let caller = self.door.caller(asked.bearer, asked.peer).await?;
+        let caller = self.door.caller(asked.shown, asked.peer, true).await?;
         let mut extensions = match self.endpoint(&asked)? {
             Some(endpoint) => self.decide(&caller, endpoint, &asked).await?,
             None if caller.actor.kind == ActorKind::LocalOperator => Extensions::new(),
@@ -227,8 +297,6 @@ impl Gate for PlatformGate {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]

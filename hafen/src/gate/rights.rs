@@ -6,8 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use hafen_base::{Actor, Clock, Error, OrganisationId, Permitted, Projects, Result, Sight};
+use hafen_client::wire::PolicyPermitted;
 use hafen_identity::{Caller, Identity};
 use hafen_policy::{ACTIONS, Answer, CustomRole, Policy, ROLES, Who, find};
+
+use super::endpoints::{self, Reach};
 
 /// The policy with the people it is about: cheap to clone.
 #[derive(Clone)]
@@ -131,6 +134,48 @@ impl Rights {
         Ok((roles.into_iter().map(ToOwned::to_owned).collect(), answer))
     }
 
+    /// What somebody may do at a place, as the gate would decide it.
+    ///
+    /// # Errors
+    /// Not found for a project in which they hold nothing.
+    pub async fn permitted(&self, caller: &Caller, place: Place<'_>) -> Result<PolicyPermitted> {
+        let (roles, _) = self.decide(caller, "account.self", place).await?;
+        let anywhere = caller.actor.kind == hafen_base::ActorKind::LocalOperator;
+        let at = match place {
+            Place::Project(name) if roles.is_empty() && !anywhere => {
+                return Err(Error::not_found(format!("project {name:?}")));
+            }
+            Place::Project(name) => format!("project/{name}"),
+            Place::Organisation | Place::Nowhere => format!("organisation/{}", caller.organisation),
+        };
+        let policy = self.policy(caller).await?;
+        let fresh = Caller { step_up_until: Some(self.0.clock.now().plus(SECOND)), ..caller.clone() };
+        let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+        let mut permitted = PolicyPermitted { place: at, actions: Vec::new(), step_up: Vec::new() };
+        for action in ACTIONS {
+            let reach = Reaches::of(action.name);
+            if !matches!(place, Place::Project(_)) && reach.platform_only() && !caller.platform {
+                continue;
+            }
+            let may = async |caller: &Caller| {
+                let here = self.answer(&policy, caller, &roles, action.name).allowed;
+                let across = reach.across && !matches!(place, Place::Project(_));
+                Ok::<_, Error>(here || across && self.reaches_some(caller, action.name).await?)
+            };
+            if may(caller).await? {
+                permitted.actions.push(action.name.into());
+            } else if may(&fresh).await? {
+                permitted.step_up.push(action.name.into());
+            }
+        }
+        Ok(permitted)
+    }
+
+    /// Whether somebody may do what spans projects in at least one.
+    async fn reaches_some(&self, caller: &Caller, action: &str) -> Result<bool> {
+        Ok(self.across(caller, action).await?.is_ok_and(|permitted| !permitted.is_nothing()))
+    }
+
     /// The actions that somebody holds at their organisation by role and scope: what a role they make may grant.
     pub async fn held(&self, caller: &Caller) -> Result<Vec<&'static str>> {
         let roles = if caller.projects.is_some() { Vec::new() } else { caller.organisation_roles() };
@@ -204,6 +249,30 @@ impl Rights {
         }
         let projects = Projects::These(Arc::new(names));
         Ok(Ok(Permitted::Only(Sight { organisation: None, projects, since })))
+    }
+}
+
+/// Where there are endpoints of an action.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reaches {
+    platform: bool,
+    across: bool,
+    elsewhere: bool,
+}
+
+impl Reaches {
+    fn of(action: &str) -> Self {
+        endpoints::all().filter(|endpoint| endpoint.action == action).fold(Self::default(), |known, one| {
+            match one.reach {
+                Reach::Platform => Self { platform: true, ..known },
+                Reach::Across => Self { across: true, ..known },
+                Reach::Project | Reach::Organisation => Self { elsewhere: true, ..known },
+            }
+        })
+    }
+
+    const fn platform_only(self) -> bool {
+        self.platform && !self.across && !self.elsewhere
     }
 }
 

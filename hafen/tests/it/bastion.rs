@@ -136,6 +136,7 @@ fn stock_clients_go_through_the_bastion() {
     office.good("ssh", &[MACHINE, "true"]);
     assert_eq!(office.file("bastion-cert.pub"), before);
 
+    crate::shell::on_a_machine(&office.platform);
     revoked(&office);
     own_process(&office);
     office.platform.good(&["destroy", "--yes"]);

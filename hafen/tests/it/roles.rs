@@ -247,3 +247,71 @@ fn the_first_owner_and_the_owner_of_another_tenant() {
     platform.restart();
     assert!(!file.exists());
 }
+
+/// What a console shows by `policy/permitted`, the API does; and what it does not show, the API refuses.
+#[test]
+fn what_is_said_to_be_permitted_is() {
+    let world = World::new();
+    let of = |token: &str, query: &str| {
+        let path = format!("/api/v1/policy/permitted{query}");
+        let (head, body) = send_body(&world.platform, "GET", &path, Some(token), "");
+        (head, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    let endpoints = [
+        ("machine.read", "GET", "/projects/hello/machines/9"),
+        ("machine.run", "POST", "/projects/hello/machines/9/start"),
+        ("machine.delete", "DELETE", "/projects/hello/machines/9"),
+        ("machine.reach", "GET", "/projects/hello/machines/9/console"),
+        ("network.write", "PATCH", "/projects/hello/networks/9"),
+        ("secret.read", "POST", "/projects/hello/secrets/9/read"),
+        ("hook.write", "DELETE", "/projects/hello/hooks/9"),
+    ];
+    for role in ROLES {
+        let token = world.account(role, "project/hello", role, &json!({}));
+        let (head, answer) = of(&token, "?project=hello");
+        if role == "none" {
+            assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+        } else {
+            assert_eq!(answer["place"], "project/hello");
+            let actions = names(&answer["actions"]);
+            for (action, method, path) in &endpoints {
+                let may = world.ask(method, &format!("/api/v1{path}"), &token) == "yes";
+                assert_eq!(actions.iter().any(|one| one == action), may, "{role} {action}: {answer}");
+            }
+            assert_eq!(actions.iter().any(|one| one == "project.delete"), role == "owner");
+            assert_eq!(answer["step_up"], json!([]), "no person");
+        }
+        // Beside projects: what spans them, where there is one to see.
+        let (_, beside) = of(&token, "");
+        let actions = names(&beside["actions"]);
+        for (action, roles) in [
+            ("account.self", &ROLES[..]),
+            ("project.read", &ROLES[..6]),
+            ("machine.ssh", &ROLES[..4]),
+            ("ledger.read", &["owner", "auditor"]),
+            ("people.read", &[]),
+            ("image.gc", &[]),
+            ("access.revoke", &[]),
+        ] {
+            let listed = actions.iter().any(|one| one == action);
+            assert_eq!(listed, roles.contains(&role), "{role} {action}: {beside}");
+        }
+    }
+    let (_, all) = of(&world.operator, "");
+    assert!(names(&all["actions"]).contains(&"image.gc".to_owned()) && all["step_up"] == json!([]), "{all}");
+    assert!(of(&world.operator, "?project=Hello").0.starts_with("HTTP/1.1 400"));
+
+    // A person who proves two factors, and one again for what cannot be undone.
+    let invitation = std::fs::read_to_string(world.platform.home.path().join("invitation")).unwrap();
+    let (session, _) = world.person(invitation.trim(), "olga");
+    let (_, fresh) = of(&session, "?project=hello");
+    assert!(names(&fresh["actions"]).contains(&"project.delete".to_owned()), "{fresh}");
+    assert_eq!(fresh["step_up"], json!([]), "proven a moment ago");
+    let token = world.make_as(Some(&session), "POST", "/tokens", &json!({ "name": "mine", "days": 1 }));
+    let (_, later) = of(&format!("Bearer {}", token["secret"].as_str().unwrap()), "?project=hello");
+    assert!(!names(&later["actions"]).contains(&"project.delete".to_owned()), "{later}");
+    assert!(names(&later["step_up"]).contains(&"project.delete".to_owned()), "{later}");
+}

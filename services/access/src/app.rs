@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use hafen_base::{Actor, ActorKind, Error, Permitted, Result};
+use hafen_base::{Actor, ActorKind, Error, Permitted, Result, Timestamp};
 use hafen_client::wire::{
     AccessCertificate, AccessGrant, AccessGrantCreate, AccessSession, Revocation, RevocationCreate,
 };
@@ -20,7 +20,7 @@ use crate::{Access, krl};
 const MOST_PROJECTS: usize = 200;
 
 /// Who asks. Until the platform knows people, whoever holds its token is its operator.
-fn person() -> Actor {
+pub(crate) fn person() -> Actor {
     let actor = Actor::current();
     if actor.kind != ActorKind::Platform {
         return actor;
@@ -117,22 +117,8 @@ impl Access {
                 key_id: key_id.clone(),
                 projects: projects.clone(),
             };
-            store::certificate_insert(&mut tx, &row, valid_before).await?;
-            let message = format!(
-                "SSH certificate {} for the {place} issued to {} for {} s",
-                row.serial, actor.name, body.ttl
-            );
-            let data = json!({ "serial": row.serial, "place": place, "person": actor.id, "projects": projects,
-                               "source_address": source.as_deref().filter(|_| place == "bastion"),
-                               "valid_before": valid_before });
-            self.event(
-                &mut tx,
-                "access.certificate_issued",
-                format!("certificate/{}", row.serial),
-                message,
-                data,
-            )
-            .await?;
+            let from = source.as_deref().filter(|_| place == "bastion");
+            self.certificate_issued(&mut tx, &row, from, ttl.as_secs(), valid_before).await?;
         }
         tx.commit().await.map_err(store_error)?;
         self.0.events.ring();
@@ -160,6 +146,25 @@ impl Access {
             bastion_address: self.0.bastion_address.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             valid_before,
         })
+    }
+
+    /// Writes a certificate down, before anybody has it. `from` is the address that it is bound to.
+    pub(crate) async fn certificate_issued(
+        &self,
+        tx: &mut Tx,
+        row: &CertificateRow,
+        from: Option<&str>,
+        seconds: u64,
+        valid_before: Timestamp,
+    ) -> Result<()> {
+        store::certificate_insert(tx, row, valid_before).await?;
+        let (place, who) = (&row.place, &row.actor);
+        let message =
+            format!("SSH certificate {} for the {place} issued to {} for {seconds} s", row.serial, who.name);
+        let data = json!({ "serial": row.serial, "place": place, "person": who.id, "projects": row.projects,
+                           "source_address": from, "valid_before": valid_before });
+        self.event(tx, "access.certificate_issued", format!("certificate/{}", row.serial), message, data)
+            .await
     }
 
     pub(crate) async fn revoke(&self, body: &RevocationCreate) -> Result<Revocation> {

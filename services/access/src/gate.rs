@@ -65,7 +65,7 @@ impl AccessGate {
     }
 
     /// An alert for each of these that this person was never seen with.
-    async fn first_seen(&self, actor: &Actor, things: &[(&'static str, &str)]) -> Result<()> {
+    pub(crate) async fn first_seen(&self, actor: &Actor, things: &[(&'static str, &str)]) -> Result<()> {
         let new: Vec<_> = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             things

@@ -17,6 +17,8 @@
 //!
 //! Each certificate, session, refusal and alert is an event of this service's log, written in the transaction of the change.
 //!
+//! Who has only a browser gets a shell by a certificate as well, which the platform makes and uses for them (`shell`).
+//!
 //! What changes in the ways into machines is noticed and told (`watch`).
 //!
 //! This service knows machines only through the API client.
@@ -26,11 +28,13 @@ mod app;
 mod gate;
 pub mod krl;
 pub mod model;
+mod shell;
 mod state;
 pub mod store;
 pub mod watch;
 mod ways;
 
 pub use gate::AccessGate;
+pub use shell::{ShellConfig, ShellLimits, Shells};
 pub use state::{Access, AccessConfig, Rights, SESSION_DAYS};
 pub use watch::WatchConfig;

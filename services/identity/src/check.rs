@@ -142,6 +142,17 @@ impl Cache {
     }
 }
 
+/// Why a credential is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Somebody presents it: it is in use.
+    Presented,
+    /// Something that began with it goes on: that alone is no use of it.
+    Again,
+    /// The platform itself tries it.
+    Tried,
+}
+
 fn refused(code: &'static str, message: &str) -> Error {
     Error::new(ErrorKind::Unauthenticated, message).with_code(code)
 }
@@ -152,8 +163,21 @@ impl Identity {
     /// # Errors
     /// Unauthenticated, with a code that says why where the credential is one of ours.
     pub async fn authenticate(&self, presented: Presented<'_>) -> Result<Caller> {
+        self.look(presented, Look::Presented).await
+    }
+
+    /// Who presented this before, while what they began goes on; a session is no longer in use by it.
+    ///
+    /// # Errors
+    /// As above, when it opens nothing any more.
+    pub async fn still(&self, presented: Presented<'_>) -> Result<Caller> {
+        self.look(presented, Look::Again).await
+    }
+
+    async fn look(&self, presented: Presented<'_>, look: Look) -> Result<Caller> {
         match presented {
-            Presented::Bearer(text) => self.check_bearer(text).await,
+            Presented::Bearer(text) => self.check_bearer(text, Kind::opens_the_api, look).await,
+            Presented::Session(text) => self.check_bearer(text, |kind| kind == Kind::Session, look).await,
             Presented::LocalPeer { uid } if self.0.local_operator == Some(uid) => {
                 Ok(self.local_operator(uid))
             }
@@ -185,21 +209,21 @@ impl Identity {
         }
     }
 
-    async fn check_bearer(&self, text: &str) -> Result<Caller> {
+    async fn check_bearer(&self, text: &str, good: fn(Kind) -> bool, look: Look) -> Result<Caller> {
         // Told apart before the database is asked: a scan with random texts costs nothing.
-        if !recognise(text).is_some_and(Kind::opens_the_api) {
+        if !recognise(text).is_some_and(good) {
             return Err(refused(
                 "unauthenticated",
                 "send a token of this platform as `Authorization: Bearer …`, or sign in",
             ));
         }
-        self.check_hash(&Hash::of(text), true).await
+        self.check_hash(&Hash::of(text), look).await
     }
 
-    /// `told` is false where the platform itself tries a credential.
-    pub(crate) async fn check_hash(&self, hash: &Hash, told: bool) -> Result<Caller> {
+    pub(crate) async fn check_hash(&self, hash: &Hash, look: Look) -> Result<Caller> {
         let now = self.0.now();
-        let cached = if told { self.0.cache.entry(hash, now) } else { None };
+        let told = look == Look::Presented;
+        let cached = if look == Look::Tried { None } else { self.0.cache.entry(hash, now) };
         let entry = match cached {
             Some(entry) => entry,
             None => match self.load(hash, now).await? {

@@ -24,6 +24,7 @@
 mod api;
 mod app;
 mod check;
+mod cookies;
 mod fetch;
 mod issuers;
 pub mod model;

@@ -7,6 +7,7 @@ use hafen_base::{Error, Result};
 use hafen_work::{Next, Reconciler};
 
 use crate::Identity;
+use crate::check::Look;
 use crate::store::{ceremony, credential, openid};
 
 /// Writes down when credentials were used last.
@@ -53,7 +54,7 @@ impl Reconciler for Ends {
 
     async fn reconcile(&self, key: &str) -> Result<Next> {
         let Some(hash) = credential::hash_of(self.0.0.db.reader(), key).await? else { return Ok(Next::Done) };
-        match self.0.check_hash(&hash, false).await {
+        match self.0.check_hash(&hash, Look::Tried).await {
             Err(error) if error.kind() == hafen_base::ErrorKind::Unauthenticated => {
                 self.0.prove_end(key, "platform").await?;
                 Ok(Next::Done)

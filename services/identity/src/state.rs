@@ -6,6 +6,7 @@ use hafen_base::{Clock, Error, OrganisationId, Random, Result, Timestamp};
 use hafen_client::Client;
 use hafen_client::wire::{Organisation, SignInPolicy};
 use hafen_db::{Db, Location, Tx, store_error};
+use hafen_http::Site;
 use hafen_seal::MasterKey;
 use hafen_work::{EventLog, Health, NewEvent, Runner};
 use serde_json::Value;
@@ -61,6 +62,8 @@ pub(crate) struct Parts {
     /// The organisation that was there before there were organisations.
     pub default: OrganisationId,
     pub public_url: Url,
+    /// The same, as browsers see it.
+    pub site: Site,
     /// Absent where the platform is reached by an IP address: `WebAuthn` knows only names.
     pub webauthn: Option<Webauthn>,
     pub local_operator: Option<u32>,
@@ -96,6 +99,7 @@ impl Identity {
             events,
             key: config.key,
             webauthn: webauthn(&public_url),
+            site: Site::new(public_url.origin().ascii_serialization()),
             clock: config.clock,
             random: config.random,
             health: config.health,

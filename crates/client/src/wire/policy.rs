@@ -53,6 +53,17 @@ pub struct PolicyWho {
     pub standing: String,
 }
 
+/// What the caller may do at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyPermitted {
+    /// `project/NAME` or `organisation/org-…`
+    pub place: String,
+    /// Names of actions that are permitted now.
+    pub actions: Vec<String>,
+    /// Names of those that are permitted once the second factor was proven again (`POST /api/v1/step-up`).
+    pub step_up: Vec<String>,
+}
+
 /// Whether somebody may do something, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyAnswer {

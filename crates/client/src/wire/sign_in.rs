@@ -74,7 +74,7 @@ pub struct SignInPassword {
     pub login: String,
     #[schema(max_length = 1000)]
     pub password: String,
-    /// A token of `Hafen-Device`, as an earlier sign-in gave it.
+    /// A token of `Hafen-Device`, as an earlier sign-in gave it; with `session=cookie` that of the cookie, unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 100)]
     pub device: Option<String>,
@@ -147,9 +147,9 @@ pub struct Passkey {
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct SessionCreated {
     pub session: Session,
-    /// `Authorization: Bearer …`
+    /// `Authorization: Bearer …`; empty where the session is a cookie.
     pub token: String,
-    /// Proves later that this device signed in before, so that others cannot slow its owner down.
+    /// Proves later that this device signed in before, so that others cannot slow its owner down; empty where it is a cookie.
     pub device: String,
 }
 
@@ -201,8 +201,15 @@ pub struct Whoami {
     pub kind: String,
     pub id: String,
     pub name: String,
+    /// What a person signs in with; null for others.
+    #[serde(default)]
+    pub login: Option<String>,
     #[schema(value_type = String)]
     pub organisation: OrganisationId,
+    #[serde(default)]
+    pub organisation_name: String,
+    #[serde(default)]
+    pub organisation_title: String,
     pub credential: String,
     pub roles: Vec<Held>,
     pub scopes: Option<Vec<String>>,
@@ -211,6 +218,12 @@ pub struct Whoami {
     pub strong: bool,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub step_up_until: Option<Timestamp>,
+    /// Answers for the platform: may see all tenants.
+    #[serde(default)]
+    pub platform: bool,
+    /// How a person can sign in: `password`, `totp`, `passkey`, `recovery_codes`.
+    #[serde(default)]
+    pub factors: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

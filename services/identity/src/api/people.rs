@@ -8,13 +8,14 @@ use hafen_client::wire::{
     InvitationCreated, List, PasskeyOptions, Person, PersonPatch, Problem,
 };
 use hafen_http::{ApiResult, IfMatch, Json, Path, Query, Tagged};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Asks, ListQuery, OfQuery, list};
+use crate::cookies::HandingQuery;
 use crate::{Identity, Origin};
 
 /// Asks for the options of a passkey, while an invitation is being accepted.
@@ -185,7 +186,7 @@ async fn invitation_passkey(
 
 /// Accept an invitation: sets name and factors, signs in. Uses the invitation up.
 #[utoipa::path(post, path = "/api/v1/invitations/accept", tag = "identity", operation_id = "invitation_accept",
-    request_body = InvitationAccept,
+    params(HandingQuery), request_body = InvitationAccept,
     responses(
         (status = 201, description = "Accepted", body = InvitationAccepted),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -193,9 +194,14 @@ async fn invitation_passkey(
 async fn invitation_accept(
     State(identity): State<Identity>,
     origin: Origin,
+    Query(query): Query<HandingQuery>,
+    headers: HeaderMap,
     Json(body): Json<InvitationAccept>,
 ) -> ApiResult<impl IntoResponse> {
-    Ok((StatusCode::CREATED, Json(identity.invitation_accept(body, &origin).await?)))
+    let cookie = identity.wants_cookie(query, &headers)?;
+    let mut accepted = identity.invitation_accept(body, &origin).await?;
+    let cookies = identity.hand_over(cookie, Some(&mut accepted.session));
+    Ok((StatusCode::CREATED, cookies, Json(accepted)))
 }
 
 /// Withdraw an invitation.

@@ -7,7 +7,7 @@ use hafen_client::wire::{
     TotpBegun, TotpConfirm, Whoami,
 };
 use hafen_http::{ApiResult, Json, Path, Query};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -58,8 +58,8 @@ pub fn routes() -> OpenApiRouter<Identity> {
         (status = 200, description = "Who asks", body = Whoami),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn whoami(Asks(caller): Asks) -> ApiResult<Json<Whoami>> {
-    Ok(Json(Identity::whoami(&caller)))
+async fn whoami(State(identity): State<Identity>, Asks(caller): Asks) -> ApiResult<Json<Whoami>> {
+    Ok(Json(identity.whoami(&caller).await?))
 }
 
 /// List open sessions.
@@ -79,7 +79,7 @@ async fn session_list(
     Ok(Json(list(identity.session_list(&caller, query.subject.as_deref(), &after, limit).await?)))
 }
 
-/// End a session, and what hangs on it.
+/// End a session, and what hangs on it. Of one's own the browser's cookie goes, too.
 #[utoipa::path(delete, path = "/api/v1/sessions/{session}", tag = "identity", operation_id = "session_delete",
     params(("session" = String, Path)),
     responses(
@@ -90,9 +90,12 @@ async fn session_delete(
     State(identity): State<Identity>,
     Asks(caller): Asks,
     Path(key): Path<String>,
-) -> ApiResult<StatusCode> {
+    headers: HeaderMap,
+) -> ApiResult<(StatusCode, HeaderMap)> {
     identity.session_delete(&caller, &key).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let own = caller.actor.credential.strip_prefix("session/") == Some(key.as_str());
+    let cookies = if own { identity.clear_cookie(&headers) } else { HeaderMap::new() };
+    Ok((StatusCode::NO_CONTENT, cookies))
 }
 
 /// End all of one's sessions but this one.

@@ -4,11 +4,20 @@ use axum::extract::State;
 use hafen_client::wire::{
     PasskeyAnswer, PasskeyOptions, Problem, SignInPassword, SignInSecondFactor, SignInStep,
 };
-use hafen_http::{ApiResult, Json};
+use hafen_http::{ApiResult, Json, Query};
+use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::cookies::HandingQuery;
 use crate::{Identity, Origin};
+
+/// A step as it goes out: with the session in its cookies, where that was asked for.
+type Step = (HeaderMap, Json<SignInStep>);
+
+fn step(identity: &Identity, cookie: bool, mut step: SignInStep) -> Step {
+    (identity.hand_over(cookie, step.session.as_mut()), Json(step))
+}
 
 pub fn routes() -> OpenApiRouter<Identity> {
     OpenApiRouter::new()
@@ -22,7 +31,7 @@ pub fn routes() -> OpenApiRouter<Identity> {
 ///
 /// A 429 says how long to wait; who wrong passwords of others do not slow down sends `device`.
 #[utoipa::path(post, path = "/api/v1/sign-in/password", tag = "identity", operation_id = "sign_in_password",
-    request_body = SignInPassword,
+    params(HandingQuery), request_body = SignInPassword,
     responses(
         (status = 200, description = "The next step, or the session", body = SignInStep),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -30,14 +39,20 @@ pub fn routes() -> OpenApiRouter<Identity> {
 async fn sign_in_password(
     State(identity): State<Identity>,
     origin: Origin,
-    Json(body): Json<SignInPassword>,
-) -> ApiResult<Json<SignInStep>> {
-    Ok(Json(identity.sign_in_password(body, &origin).await?))
+    Query(query): Query<HandingQuery>,
+    headers: HeaderMap,
+    Json(mut body): Json<SignInPassword>,
+) -> ApiResult<Step> {
+    let cookie = identity.wants_cookie(query, &headers)?;
+    if cookie {
+        body.device = body.device.or_else(|| identity.device(&headers));
+    }
+    Ok(step(&identity, cookie, identity.sign_in_password(body, &origin).await?))
 }
 
 /// Sign in: the second step.
 #[utoipa::path(post, path = "/api/v1/sign-in/second-factor", tag = "identity", operation_id = "sign_in_second_factor",
-    request_body = SignInSecondFactor,
+    params(HandingQuery), request_body = SignInSecondFactor,
     responses(
         (status = 200, description = "The session", body = SignInStep),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -45,9 +60,12 @@ async fn sign_in_password(
 async fn sign_in_second_factor(
     State(identity): State<Identity>,
     origin: Origin,
+    Query(query): Query<HandingQuery>,
+    headers: HeaderMap,
     Json(body): Json<SignInSecondFactor>,
-) -> ApiResult<Json<SignInStep>> {
-    Ok(Json(identity.sign_in_second_factor(body, &origin).await?))
+) -> ApiResult<Step> {
+    let cookie = identity.wants_cookie(query, &headers)?;
+    Ok(step(&identity, cookie, identity.sign_in_second_factor(body, &origin).await?))
 }
 
 /// Options for a sign-in by passkey, or for a step-up.
@@ -62,7 +80,7 @@ async fn sign_in_passkey_options(State(identity): State<Identity>) -> ApiResult<
 
 /// Sign in by passkey.
 #[utoipa::path(post, path = "/api/v1/sign-in/passkey", tag = "identity", operation_id = "sign_in_passkey",
-    request_body = PasskeyAnswer,
+    params(HandingQuery), request_body = PasskeyAnswer,
     responses(
         (status = 200, description = "The session", body = SignInStep),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -70,7 +88,10 @@ async fn sign_in_passkey_options(State(identity): State<Identity>) -> ApiResult<
 async fn sign_in_passkey(
     State(identity): State<Identity>,
     origin: Origin,
+    Query(query): Query<HandingQuery>,
+    headers: HeaderMap,
     Json(body): Json<PasskeyAnswer>,
-) -> ApiResult<Json<SignInStep>> {
-    Ok(Json(identity.sign_in_passkey(body, &origin).await?))
+) -> ApiResult<Step> {
+    let cookie = identity.wants_cookie(query, &headers)?;
+    Ok(step(&identity, cookie, identity.sign_in_passkey(body, &origin).await?))
 }

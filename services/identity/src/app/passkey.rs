@@ -216,7 +216,7 @@ impl Identity {
         if !factor::passkey_delete(&mut tx, person, id).await? {
             return Err(Error::not_found(format!("passkey {id:?}")));
         }
-        let left = factor::names(&mut tx, person).await?;
+        let left = factor::names(&mut *tx, person).await?;
         let has = |name: &str| left.iter().any(|factor| factor == name);
         let enough = has("passkey") || has("password") && has("totp");
         if !enough {

@@ -12,7 +12,7 @@ use crate::store::{credential, factor, membership};
 
 pub(super) async fn shown(tx: &mut Tx, row: PersonRow) -> Result<Person> {
     Ok(Person {
-        factors: factor::names(tx, &row.id.to_string()).await?,
+        factors: factor::names(&mut **tx, &row.id.to_string()).await?,
         id: row.id,
         organisation: row.organisation,
         login: row.login,

@@ -218,8 +218,23 @@ impl Identity {
         Ok(until)
     }
 
-    pub(crate) fn whoami(caller: &Caller) -> Whoami {
-        Whoami {
+    pub(crate) async fn whoami(&self, caller: &Caller) -> Result<Whoami> {
+        let db = self.0.db.reader();
+        let tenant = organisation::get(db, caller.organisation).await?;
+        let person = match caller.actor.kind {
+            ActorKind::Person => person::by_id(db, &caller.actor.id).await?,
+            _ => None,
+        };
+        let factors = match &person {
+            Some(person) => factor::names(db, &person.id.to_string()).await?,
+            None => Vec::new(),
+        };
+        Ok(Whoami {
+            login: person.map(|person| person.login),
+            organisation_name: tenant.name,
+            organisation_title: tenant.title,
+            platform: caller.platform,
+            factors,
             kind: caller.actor.kind.as_str().into(),
             id: caller.actor.id.clone(),
             name: caller.actor.name.clone(),
@@ -234,6 +249,6 @@ impl Identity {
             projects: caller.projects.clone(),
             strong: caller.strong,
             step_up_until: caller.step_up_until,
-        }
+        })
     }
 }

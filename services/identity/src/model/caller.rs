@@ -6,8 +6,10 @@ use super::role::{self, Owner, Scope};
 
 /// What a request brings.
 pub enum Presented<'a> {
-    /// The text after `Bearer`, or of the session's cookie.
+    /// The text after `Bearer`.
     Bearer(&'a str),
+    /// Of a browser's cookie: a session and nothing else.
+    Session(&'a str),
     /// The peer of the local socket, as the kernel names it.
     LocalPeer { uid: u32 },
 }

@@ -6,8 +6,9 @@ use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use hafen_base::Timestamp;
-use hafen_client::wire::{SessionCreated, SignInPassword, SignInSecondFactor};
+use hafen_client::wire::{SignInPassword, SignInSecondFactor};
 use hafen_http::Verbatim;
+use hafen_http::site::SESSION;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
 
@@ -92,15 +93,10 @@ impl Identity {
         })
     }
 
-    pub(super) fn cookie_name(&self, what: &str) -> String {
-        let prefix = if self.0.public_url.scheme() == "https" { "__Host-" } else { "" };
-        format!("{prefix}hafen_{what}")
-    }
-
     /// The person whose session the browser has.
     pub(super) async fn signed_in(&self, headers: &HeaderMap) -> Option<(Caller, String)> {
-        let token = pages::cookie(headers, &self.cookie_name("session"))?.to_owned();
-        let caller = self.authenticate(Presented::Bearer(&token)).await.ok()?;
+        let token = self.0.site.cookie(headers, SESSION)?.to_owned();
+        let caller = self.authenticate(Presented::Session(&token)).await.ok()?;
         caller.must_be_a_session().ok()?;
         // Proves that a form is one that we gave to this session.
         let form = Hash::of(&format!("form/{token}"));
@@ -110,21 +106,6 @@ impl Identity {
     pub(super) async fn organisation_name(&self, client: &ClientRow) -> String {
         let found = crate::store::organisation::get(self.0.db.reader(), client.shown.organisation).await;
         found.map_or_else(|_| "default".to_owned(), |found| found.name)
-    }
-
-    /// A page's cookies. Sent along from other sites only when a person follows a link.
-    pub(super) fn cookies(&self, answer: &mut Response, session: &SessionCreated) {
-        let secure = if self.0.public_url.scheme() == "https" { "; Secure" } else { "" };
-        for (name, value, age) in [
-            ("session", &session.token, String::new()),
-            ("device", &session.device, "; Max-Age=31536000".into()),
-        ] {
-            let cookie =
-                format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}", self.cookie_name(name));
-            if let Ok(value) = HeaderValue::from_str(&cookie) {
-                answer.headers_mut().append(header::SET_COOKIE, value);
-            }
-        }
     }
 }
 
@@ -223,7 +204,7 @@ pub async fn answer(State(identity): State<Identity>, headers: HeaderMap, bytes:
     };
     let Ok(form) = Form::body(&headers, &bytes) else { return foreign() };
     let Some((caller, expected)) = identity.signed_in(&headers).await else { return foreign() };
-    if !pages::is_own(&headers, &identity.issuer()) || form.get("form") != Some(&expected) {
+    if !identity.site().is_own(&headers) || form.get("form") != Some(&expected) {
         return foreign();
     }
     let wanted = match identity.wanted(form.get("query").unwrap_or("")).await {
@@ -289,10 +270,13 @@ impl Identity {
     }
 }
 
-/// Where a sign-in may lead: only to our own pages.
+/// Where a sign-in may lead: only to our own pages, of which `/` is the console.
 pub(super) fn own_page(text: &str) -> Option<&str> {
-    (text.starts_with("/oauth/authorize?") || text == "/oauth/device" || text.starts_with("/oauth/device?"))
-        .then_some(text)
+    (text == "/"
+        || text.starts_with("/oauth/authorize?")
+        || text == "/oauth/device"
+        || text.starts_with("/oauth/device?"))
+    .then_some(text)
 }
 
 /// Password, then code. The session comes as a cookie.
@@ -312,10 +296,10 @@ pub async fn sign_in(
     };
     let Ok(form) = Form::body(&headers, &bytes) else { return foreign() };
     let Some(return_to) = form.get("return_to").and_then(own_page) else { return foreign() };
-    if !pages::is_own(&headers, &identity.issuer()) {
+    if !identity.site().is_own(&headers) {
         return foreign();
     }
-    let device = pages::cookie(&headers, &identity.cookie_name("device")).map(str::to_owned);
+    let device = identity.device(&headers);
     let step = if let Some(ceremony) = form.get("ceremony") {
         let code = form.get("code").unwrap_or("").to_owned();
         let digits = code.chars().filter(|c| !c.is_whitespace()).all(|c| c.is_ascii_digit());
@@ -345,7 +329,7 @@ pub async fn sign_in(
         Ok(step) => match (step.session, step.ceremony) {
             (Some(session), _) => {
                 let mut answer = Redirect::to(return_to).into_response();
-                identity.cookies(&mut answer, &session);
+                identity.set_cookies(answer.headers_mut(), &session);
                 answer.extensions_mut().insert(Verbatim);
                 answer
             }

@@ -188,7 +188,7 @@ pub async fn answer(State(identity): State<Identity>, headers: HeaderMap, bytes:
     };
     let Ok(form) = Form::body(&headers, &bytes) else { return foreign() };
     let Some((caller, expected)) = identity.signed_in(&headers).await else { return foreign() };
-    if !pages::is_own(&headers, &identity.issuer()) || form.get("form") != Some(&expected) {
+    if !identity.site().is_own(&headers) || form.get("form") != Some(&expected) {
         return foreign();
     }
     let code = form.get("user_code").map(plain).unwrap_or_default();

@@ -221,17 +221,13 @@ impl Identity {
             origin.actor(&person, "").acts(self.session_begin(&mut tx, &person, factors, origin)).await?;
         self.0.commit(tx).await?;
         let mut answer = Redirect::to(&journey.return_to).into_response();
-        self.cookies(&mut answer, &session);
+        self.set_cookies(answer.headers_mut(), &session);
         Ok(answer)
     }
 
-    fn journey_cookie(&self, value: &str, age: u64) -> Option<HeaderValue> {
-        let secure = if self.0.public_url.scheme() == "https" { "; Secure" } else { "" };
-        let name = self.cookie_name("external");
-        HeaderValue::from_str(&format!(
-            "{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}"
-        ))
-        .ok()
+    fn journey_cookie(&self, value: &str, age: Duration) -> Option<HeaderValue> {
+        let age = u32::try_from(age.as_secs()).unwrap_or(0);
+        HeaderValue::from_str(&self.0.site.set_cookie("external", value, Some(age))).ok()
     }
 }
 
@@ -255,7 +251,7 @@ pub async fn leave(
     let return_to = form.get("return_to").and_then(own_page).unwrap_or("/oauth/device").to_owned();
     let link = if form.get("link").is_some() {
         // A link from elsewhere must not begin one.
-        let here = identity.signed_in(&headers).await.filter(|_| pages::is_own(&headers, &identity.issuer()));
+        let here = identity.signed_in(&headers).await.filter(|_| identity.site().is_own(&headers));
         let here = here.filter(|(caller, _)| caller.stepped_up(identity.0.now()));
         let Some((caller, _)) = here else {
             let text = language.pick(
@@ -271,7 +267,7 @@ pub async fn leave(
     match identity.journey_begin(&provider, &return_to, link).await {
         Ok((url, secret)) => {
             let mut answer = Redirect::to(url.as_str()).into_response();
-            if let Some(cookie) = identity.journey_cookie(secret.expose(), PATIENCE.as_secs()) {
+            if let Some(cookie) = identity.journey_cookie(secret.expose(), PATIENCE) {
                 answer.headers_mut().append(header::SET_COOKIE, cookie);
             }
             answer
@@ -289,7 +285,7 @@ pub async fn arrive(
 ) -> Response {
     let language = Language::of(&headers);
     let form = Form::read(query.unwrap_or_default().as_bytes()).unwrap_or_default();
-    let secret = pages::cookie(&headers, &identity.cookie_name("external")).unwrap_or("").to_owned();
+    let secret = identity.site().cookie(&headers, "external").unwrap_or("").to_owned();
     let mut answer = match identity.arrive(&secret, &form, &origin, &headers).await {
         Ok(answer) => answer,
         Err(error) => {
@@ -305,7 +301,7 @@ pub async fn arrive(
             failed(language, &error)
         }
     };
-    if let Some(cookie) = identity.journey_cookie("", 0) {
+    if let Some(cookie) = identity.journey_cookie("", Duration::ZERO) {
         answer.headers_mut().append(header::SET_COOKIE, cookie);
     }
     answer

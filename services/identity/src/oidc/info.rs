@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Form, OauthError, OauthResult, has_scope};
 use crate::Identity;
+use crate::check::Look;
 use crate::model::secret::Hash;
 use crate::store::credential::CredentialRow;
 use crate::store::{credential, openid, person};
@@ -106,7 +107,7 @@ impl Identity {
             .filter(|row| !row.parent.is_empty());
         let Some(row) = row else { return Ok(None) };
         // By the same road as a request, so that both always agree.
-        let open = match self.check_hash(&Hash::of(token), false).await {
+        let open = match self.check_hash(&Hash::of(token), Look::Tried).await {
             Ok(_) => true,
             Err(error) if error.kind() == ErrorKind::Unauthenticated => false,
             Err(error) => return Err(error.into()),

@@ -148,19 +148,3 @@ pub fn second_factor(language: Language, return_to: &str, ceremony: &str, proble
     );
     page(StatusCode::OK, language, language.pick("Zweiter Faktor", "Second factor"), &body, None)
 }
-
-/// Whether a request to change something came from one of our own pages (Fetch Metadata; `Origin` where a browser has none).
-pub fn is_own(headers: &HeaderMap, origin: &str) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), _) => matches!(site, "same-origin" | "none"),
-        (None, Some(from)) => from == origin,
-        // No browser: it sends no cookies of others.
-        (None, None) => true,
-    }
-}
-
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
-}

@@ -165,13 +165,13 @@ pub async fn passkey_delete(tx: &mut Tx, person: &str, id: &str) -> Result<bool>
 }
 
 /// Which factors a person has, by name.
-pub async fn names(tx: &mut Tx, person: &str) -> Result<Vec<String>> {
+pub async fn names<'c>(db: impl Reads<'c>, person: &str) -> Result<Vec<String>> {
     let found = sqlx::query(
         "SELECT 'password' AS factor FROM password WHERE person = $1 UNION SELECT 'totp' FROM totp WHERE person = $1 \
          UNION SELECT 'passkey' FROM passkey WHERE person = $1 UNION SELECT 'recovery_codes' FROM recovery_code WHERE person = $1",
     )
     .bind(person)
-    .fetch_all(&mut **tx)
+    .fetch_all(db)
     .await
     .map_err(store_error)?;
     let mut names = rows(&found, |row| text(row, "factor"))?;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
 use hafen_base::ActorKind;
+use hafen_http::Peer;
 use hafen_identity::Presented;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::external::cookie;
+use crate::world::{PASSWORD, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_and_end_at_once() {
@@ -56,6 +60,72 @@ async fn sessions_end_when_idle_and_in_any_case() {
     }
     world.clock.step(Duration::from_mins(50));
     assert_eq!(world.get("/whoami", &token).await.code(), "401 token_expired");
+}
+
+/// A tab that is left open, with its stream of events, is nobody who works.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_goes_on_keeps_no_session_in_use() {
+    let world = World::open(hafen_db::testing::sqlite()).await;
+    let owner = world.owner().await;
+    let identity = &world.identity;
+    for _ in 0..5 {
+        world.clock.step(Duration::from_mins(11));
+        assert!(identity.still(Presented::Session(&owner.token)).await.is_ok());
+    }
+    world.clock.step(Duration::from_mins(6));
+    let over = identity.still(Presented::Session(&owner.token)).await.unwrap_err();
+    assert_eq!(over.code(), "session_idle");
+    assert_eq!(world.get("/whoami", &owner.token).await.code(), "401 session_idle");
+    // A cookie holds a session and nothing else.
+    let token = world.sign_in(&owner).await["token"].as_str().unwrap().to_owned();
+    let made = world.post("/tokens", &token, json!({ "name": "mine" })).await.is(201);
+    let personal = made["secret"].as_str().unwrap();
+    assert!(identity.authenticate(Presented::Bearer(personal)).await.is_ok());
+    assert!(identity.authenticate(Presented::Session(personal)).await.is_err());
+    assert!(identity.authenticate(Presented::Session(&token)).await.is_ok());
+}
+
+/// As the console signs in: no secret in what a script can read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_comes_as_a_cookie_to_pages_of_the_platform() {
+    let world = World::open(hafen_db::testing::sqlite()).await;
+    let owner = world.owner().await;
+    let sign_in = async |path: &str, site: &str, cookies: &str, body: Value| {
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("/api/v1/sign-in/{path}?session=cookie"))
+            .header("content-type", "application/json")
+            .header("sec-fetch-site", site)
+            .header("cookie", cookies)
+            .extension(ConnectInfo(Peer::Tcp("203.0.113.5:1".parse().unwrap())));
+        world.raw(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    let password = json!({ "login": owner.login, "password": PASSWORD });
+    assert_eq!(sign_in("password", "cross-site", "", password.clone()).await.code(), "403 foreign_page");
+    assert_eq!(sign_in("password", "same-site", "", password.clone()).await.code(), "403 foreign_page");
+    let step = sign_in("password", "same-origin", "", password.clone()).await.is(200);
+    let body = json!({ "ceremony": step["ceremony"], "totp": world.code(&owner.totp) });
+    let done = sign_in("second-factor", "same-origin", "", body).await;
+    let (session, device) = (cookie(&done, "session"), cookie(&done, "device"));
+    let attributes: Vec<_> =
+        done.headers.get_all("set-cookie").iter().map(|one| one.to_str().unwrap()).collect();
+    assert!(
+        attributes.iter().all(|one| one.contains("; Path=/; HttpOnly; SameSite=Lax; Secure")),
+        "{attributes:?}"
+    );
+    let body = done.is(200);
+    assert_eq!((&body["session"]["token"], &body["session"]["device"]), (&json!(""), &json!("")));
+    let token = session.split_once('=').unwrap().1;
+    assert_eq!(world.get("/whoami", token).await.is(200)["login"], owner.login);
+
+    // Others try wrong passwords from here until they are slowed down; who has the device's cookie is not.
+    let wrong = json!({ "login": owner.login, "password": "not this one" });
+    let mut slowed = false;
+    for _ in 0..40 {
+        slowed |= sign_in("password", "same-origin", "", wrong.clone()).await.status == 429;
+    }
+    assert!(slowed && sign_in("password", "same-origin", "", password.clone()).await.status == 429);
+    sign_in("password", "same-origin", &device, password).await.is(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

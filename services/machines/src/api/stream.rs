@@ -1,6 +1,6 @@
 //! Byte streams into a machine, as WebSockets of binary frames: its serial console, a connection to one of its ports.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use hafen_base::Error;
 use hafen_client::wire::Problem;
-use hafen_http::{ApiResult, Path, Query};
+use hafen_http::{ApiResult, Path, Query, StillPermitted};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use utoipa::IntoParams;
@@ -40,12 +40,13 @@ pub async fn dial(
     State(machines): State<Machines>,
     Path((project, machine)): Path<(String, String)>,
     Query(query): Query<DialQuery>,
+    still: StillPermitted,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     let socket = upgrade(socket)?;
     let stream = machines.machine_dial(&project, &machine, query.port).await?;
     let connection = machines.connection_opened(&project, &machine, Some(query.port)).await?;
-    Ok(answer(machines, socket, stream, connection))
+    Ok(answer(machines, socket, stream, connection, still))
 }
 
 /// The serial console of a machine. A WebSocket of binary frames.
@@ -56,25 +57,32 @@ pub async fn dial(
 pub async fn console(
     State(machines): State<Machines>,
     Path((project, machine)): Path<(String, String)>,
+    still: StillPermitted,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     // Browsers hide why a handshake was refused; asked again without one, this says it.
     let stream = machines.machine_console(&project, &machine).await?;
     let socket = upgrade(socket)?;
     let connection = machines.connection_opened(&project, &machine, None).await?;
-    Ok(answer(machines, socket, stream, connection))
+    Ok(answer(machines, socket, stream, connection, still))
 }
 
-/// Carries the stream, and writes down its end.
+/// Carries the stream for as long as its caller may have it, and writes down its end.
 fn answer(
     machines: Machines,
     socket: WebSocketUpgrade,
     stream: BoxDuplex,
     connection: Option<Connection>,
+    still: StillPermitted,
 ) -> Response {
     socket.on_upgrade(move |socket| async move {
         let counts = Counts::default();
-        carry(socket, stream, &counts).await;
+        tokio::select! {
+            () = carry(socket, stream, &counts) => {}
+            over = still.over(&*machines.0.clock, &counts.used) => {
+                tracing::info!("a stream into a machine ends with the right to it: {over}");
+            }
+        }
         if let Some(connection) = connection {
             let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
             machines.connection_closed(connection, read(&counts.sent), read(&counts.received)).await;
@@ -87,6 +95,8 @@ fn answer(
 struct Counts {
     sent: AtomicU64,
     received: AtomicU64,
+    /// The caller sent something since somebody looked.
+    used: AtomicBool,
 }
 
 /// Copies both ways until the machine's side ends, or the caller went away. An empty frame of the caller says that it sends
@@ -141,6 +151,7 @@ async fn written<W: AsyncWrite + Unpin>(
     bytes: &[u8],
     counts: &Counts,
 ) -> std::io::Result<()> {
+    counts.used.store(true, Ordering::Relaxed);
     writer.write_all(bytes).await?;
     counts.sent.fetch_add(u64::try_from(bytes.len()).unwrap_or(0), Ordering::Relaxed);
     Ok(())

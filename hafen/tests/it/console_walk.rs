@@ -1,0 +1,45 @@
+//! The console in a real browser: Debian's Chromium walks through every screen of a running platform (`web/e2e`).
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::platform::{Platform, text};
+
+fn web() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../web")
+}
+
+/// Runs a script of `web/e2e` against the platform; its output is the test's.
+fn walk(platform: &Platform, script: &str, steps: &[&str]) {
+    let modules = web().join("node_modules/playwright-core");
+    assert!(modules.exists(), "{} is missing: run `make console` first", modules.display());
+    let endpoint = std::fs::read_to_string(platform.home.path().join("api.json")).unwrap();
+    let endpoint: serde_json::Value = serde_json::from_str(&endpoint).unwrap();
+    // Passkeys are bound to a name, never to an address.
+    let url = endpoint["url"].as_str().unwrap().replace("127.0.0.1", "localhost");
+    let invitation = std::fs::read_to_string(platform.home.path().join("invitation")).unwrap();
+    let output = Command::new("node")
+        .arg(web().join("e2e").join(script))
+        .args(steps)
+        .env("HAFEN_URL", &url)
+        .env("HAFEN_INVITATION", invitation.trim())
+        .env("HAFEN_PICTURE", PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("console-failure.png"))
+        .output()
+        .unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    println!("{said}");
+}
+
+#[test]
+fn every_screen_in_both_languages_and_colours() {
+    let shop = crate::apps::Shop::open(Platform::start(&["--deploy-patience", "2"]));
+    shop.push("one");
+    let spec = serde_json::json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop", "replicas": 3,
+        "health": { "path": "/healthz", "interval_ms": 100 } });
+    assert!(shop.set(&spec).status.success());
+    shop.settles();
+    shop.push("two");
+    shop.settles();
+    walk(&shop.platform, "walk.mjs", &[]);
+}
