@@ -45,7 +45,7 @@ export interface Translate {
   (key: string, plural: number, named?: Record<string, unknown>): string
 }
 
-/** The words of a folder, and below them the shared ones. */
+/** The words of a folder, and below them the shared ones. Once in a component: vue-i18n keeps one local scope for each. */
 export function useWords(messages: Messages): Translate {
   const composer = useI18n({ useScope: 'local', inheritLocale: true, messages: messages as { en: Words; de: Words } })
   return composer.t as unknown as Translate

@@ -13,6 +13,21 @@ const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
   ['year', Number.POSITIVE_INFINITY],
 ]
 
+/** Making one of these takes longer than using it a hundred times. */
+const formats = new Map<string, Intl.NumberFormat | Intl.DateTimeFormat>()
+function formatOf<F extends Intl.NumberFormat | Intl.DateTimeFormat>(kind: string, language: string, make: () => F): F {
+  const key = `${kind}/${language}`
+  const known = formats.get(key) as F | undefined
+  if (known) return known
+  const made = make()
+  formats.set(key, made)
+  return made
+}
+const digitsOf = (language: string, most: number): Intl.NumberFormat =>
+  formatOf(`digits-${most}`, language, () => new Intl.NumberFormat(language, { maximumFractionDigits: most }))
+const timesOf = (language: string, kind: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat =>
+  formatOf(kind, language, () => new Intl.DateTimeFormat(language, options))
+
 export function bytesText(bytes: number, language: string): string {
   let value = bytes
   let unit = 0
@@ -21,7 +36,7 @@ export function bytesText(bytes: number, language: string): string {
     unit += 1
   }
   const digits = value >= 100 || Number.isInteger(value) ? 0 : 1
-  return `${value.toLocaleString(language, { maximumFractionDigits: digits })} ${UNITS[unit]}`
+  return `${digitsOf(language, digits).format(value)} ${UNITS[unit]}`
 }
 
 export function agoText(at: Date, now: Date, language: string, justNow: string): string {
@@ -37,7 +52,7 @@ export function agoText(at: Date, now: Date, language: string, justNow: string):
 
 export function durationText(ms: number, language: string): string {
   const seconds = ms / 1000
-  const number = (value: number, digits: number): string => value.toLocaleString(language, { maximumFractionDigits: digits })
+  const number = (value: number, digits: number): string => digitsOf(language, digits).format(value)
   if (seconds < 1) return `${number(ms, 0)} ms`
   if (seconds < 60) return `${number(seconds, 1)} s`
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${number(Math.floor(seconds % 60), 0)} s`
@@ -64,10 +79,10 @@ export function useFormat(): Format {
   const now = useNow()
   return {
     bytes: (bytes) => bytesText(bytes, language.value),
-    number: (value) => value.toLocaleString(language.value),
-    dateTime: (at) => date(at).toLocaleString(language.value, { dateStyle: 'medium', timeStyle: 'medium' }),
-    date: (at) => date(at).toLocaleDateString(language.value, { dateStyle: 'medium' }),
-    time: (at) => date(at).toLocaleTimeString(language.value, { timeStyle: 'medium' }),
+    number: (value) => digitsOf(language.value, 3).format(value),
+    dateTime: (at) => timesOf(language.value, 'both', { dateStyle: 'medium', timeStyle: 'medium' }).format(date(at)),
+    date: (at) => timesOf(language.value, 'date', { dateStyle: 'medium' }).format(date(at)),
+    time: (at) => timesOf(language.value, 'time', { timeStyle: 'medium' }).format(date(at)),
     ago: (at) => agoText(date(at), now.value, language.value, i18n.global.t('time.now')),
     duration: (ms) => durationText(ms, language.value),
   }

@@ -5,6 +5,9 @@ import { useSession } from '@/session/store'
 import { tools, type Section, type Tool } from '@/tools'
 import { useProjects } from './projects'
 
+/** Each project is a question of its own; whoever may do it in none of these finds it by its address. */
+const ASKED = 20
+
 export interface Entry {
   tool: Tool
   section: Section
@@ -28,7 +31,7 @@ export function useNavigation(): Navigation {
   function shown(section: Section): boolean {
     if (section.of === 'project') return project.value !== undefined && (!section.needs || session.may(section.needs, project.value))
     if (!section.needs || session.may(section.needs)) return true
-    return (section.anywhere ?? false) && projects.items.some((one) => session.may(section.needs ?? '', one.name))
+    return (section.anywhere ?? false) && projects.items.slice(0, ASKED).some((one) => session.may(section.needs ?? '', one.name))
   }
 
   const entries = computed(() =>
