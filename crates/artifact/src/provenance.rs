@@ -1,6 +1,8 @@
 //! Who made an artefact, of what: a SLSA v1 provenance (slsa.dev/spec/v1.0/provenance) in an in-toto statement v1, in a DSSE
 //! envelope (github.com/secure-systems-lab/dsse) with an Ed25519 signature.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -31,6 +33,10 @@ pub struct Facts<'a> {
     pub image_digest: &'a str,
     pub run: &'a [String],
     pub output: &'a str,
+    /// Variables of the commands: texts, and `{ "secret": NAME }`. No values of secrets.
+    pub env: &'a Value,
+    /// Which version of which secret it got.
+    pub secrets: &'a BTreeMap<String, i64>,
     /// Which platform built it.
     pub builder: &'a str,
     /// Id of the build.
@@ -53,9 +59,9 @@ pub fn statement(facts: &Facts<'_>) -> Value {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {
                     "source": facts.source, "commit": facts.commit, "image": facts.image,
-                    "run": facts.run, "output": facts.output,
+                    "run": facts.run, "output": facts.output, "env": facts.env,
                 },
-                "internalParameters": {},
+                "internalParameters": { "secrets": facts.secrets },
                 "resolvedDependencies": [
                     { "uri": facts.source, "digest": { commit: facts.commit } },
                     { "name": format!("image/{}", facts.image), "digest": { "sha256": image } },
@@ -148,6 +154,8 @@ mod tests {
             image_digest: "sha256-cdcd",
             run: &run,
             output: "dist",
+            env: &json!({ "MODE": "release", "TOKEN": { "secret": "npm-token" } }),
+            secrets: &[("npm-token".to_owned(), 3)].into(),
             builder: "https://hafen.example.org",
             invocation: "b-1",
             started: Timestamp::from_micros(1_790_000_000_000_000),
@@ -158,6 +166,9 @@ mod tests {
         let statement: Value = serde_json::from_slice(&payload).unwrap();
         assert_eq!(statement["subject"][0]["digest"]["sha256"], "ab".repeat(32));
         assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
+        let definition = &statement["predicate"]["buildDefinition"];
+        assert_eq!(definition["externalParameters"]["env"]["TOKEN"]["secret"], "npm-token");
+        assert_eq!(definition["internalParameters"]["secrets"]["npm-token"], 3);
         let dependencies = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
         assert_eq!(dependencies[0]["digest"]["gitCommit"], "12".repeat(20));
         assert_eq!(dependencies[1]["digest"]["sha256"], "cdcd");

@@ -55,7 +55,7 @@ pub(crate) fn app<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>, place: &mut 
     let health = table.get("health").and_then(|value| health(reader, value));
     let strategy = reader.one_of(table, "strategy", &["rolling", "blue-green"]);
     let migrate = command(reader, table, "migrate", "\"./shop migrate\"");
-    let env = env(reader, table);
+    let env = env(reader, table, &[("PORT", "remove it, and set `port`")]);
     let preview = table.get("preview").and_then(|value| preview(reader, value));
     Some(App {
         source: source?,
@@ -135,7 +135,7 @@ fn is_branch(name: &str) -> bool {
 fn build<'t>(reader: &mut Reader<'t>, value: &Value<'t>, place: &mut AppPlaces) -> Option<Build> {
     let table =
         reader.table(value, "build", "{ image = \"builder\", run = [\"make\"], output = \"dist\" }")?;
-    reader.keys(table, "a build", &["image", "run", "output", "cache", "timeout"]);
+    reader.keys(table, "a build", &["image", "run", "output", "cache", "env", "timeout"]);
     if table.get("image").is_none() {
         let help = "write image = \"builder\": the image section that the builder boots from";
         reader.error("missing_key", value.span(), "the build needs `image`", help);
@@ -159,6 +159,15 @@ fn build<'t>(reader: &mut Reader<'t>, value: &Value<'t>, place: &mut AppPlaces) 
     for (path, span) in &cache {
         check_folder(reader, path, span.clone());
     }
+    let env = env(
+        reader,
+        table,
+        &[
+            ("HAFEN_COMMIT", "remove it: it is the commit that is built"),
+            ("SOURCE_DATE_EPOCH", "remove it: it is the time of the commit"),
+            ("CREDENTIALS_DIRECTORY", "remove it: the build's secrets are files there"),
+        ],
+    );
     let bound = (Duration::from_secs(1), DAY, "between 1 s and 1 day");
     let timeout = reader.quantity(table, "timeout", "10 min", parse_duration, bound);
     Some(Build {
@@ -166,6 +175,7 @@ fn build<'t>(reader: &mut Reader<'t>, value: &Value<'t>, place: &mut AppPlaces) 
         run: run.into_iter().map(|(text, _)| text).collect(),
         output: output.unwrap_or_else(|| ".".into()),
         cache: cache.into_iter().map(|(path, _)| path).collect(),
+        env,
         timeout: timeout.unwrap_or(Duration::from_secs(600)),
     })
 }
@@ -228,7 +238,8 @@ fn health<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<AppHealth> {
     })
 }
 
-fn env<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>) -> BTreeMap<String, Env> {
+/// `own`: variables that are the platform's, and what to do instead.
+fn env<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>, own: &[(&str, &str)]) -> BTreeMap<String, Env> {
     let mut all = BTreeMap::new();
     let example = "{ LOG = \"info\", DB_PASSWORD = { secret = \"db-password\" } }";
     let Some(value) = table.get("env") else { return all };
@@ -245,9 +256,9 @@ fn env<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>) -> BTreeMap<String, Env
         if !good {
             let help = "use 1 to 128 characters of A-Z, a-z, 0-9 and '_', and do not start with a digit";
             reader.error("bad_name", key.span(), format!("{name:?} cannot be a variable"), help);
-        } else if name == "PORT" {
-            let help = "remove it, and set `port`";
-            reader.error("bad_name", key.span(), "the platform says itself what PORT is", help);
+        } else if let Some((name, help)) = own.iter().find(|(own, _)| name == own) {
+            let message = format!("the platform says itself what {name} is");
+            reader.error("bad_name", key.span(), message, *help);
         }
         let name = name.to_string();
         match (value.get_ref().as_str(), value.get_ref().as_table()) {

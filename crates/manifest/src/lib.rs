@@ -169,6 +169,7 @@ pub struct Build {
     /// `.` for all of the source.
     pub output: String,
     pub cache: Vec<String>,
+    pub env: BTreeMap<String, Env>,
     pub timeout: Duration,
 }
 

@@ -5,6 +5,14 @@ use serde_json::{Value, json};
 pub(crate) fn app() -> Value {
     let command = json!({ "type": "string", "minLength": 1, "maxLength": 4096 });
     let path = json!({ "type": "string", "minLength": 1, "maxLength": 1024 });
+    let env = json!({
+        "type": "object", "maxProperties": 256, "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+        "additionalProperties": { "oneOf": [
+            { "type": "string", "maxLength": 32768 },
+            { "type": "object", "additionalProperties": false, "required": ["secret"],
+              "properties": { "secret": { "$ref": "#/$defs/name" } } }
+        ] }
+    });
     json!({
         "type": "object", "additionalProperties": false, "required": ["source", "on"],
         "properties": {
@@ -24,6 +32,7 @@ pub(crate) fn app() -> Value {
                     "run": { "type": "array", "maxItems": 64, "items": command },
                     "output": { "type": "string", "minLength": 1, "maxLength": 1024, "default": "." },
                     "cache": { "type": "array", "maxItems": 16, "items": path },
+                    "env": env,
                     "timeout": { "$ref": "#/$defs/duration", "default": "10 min" }
                 }
             },
@@ -43,14 +52,7 @@ pub(crate) fn app() -> Value {
             },
             "strategy": { "enum": ["rolling", "blue-green"], "default": "rolling" },
             "migrate": command,
-            "env": {
-                "type": "object", "maxProperties": 256, "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
-                "additionalProperties": { "oneOf": [
-                    { "type": "string", "maxLength": 32768 },
-                    { "type": "object", "additionalProperties": false, "required": ["secret"],
-                      "properties": { "secret": { "$ref": "#/$defs/name" } } }
-                ] }
-            },
+            "env": env,
             "preview": {
                 "type": "object", "additionalProperties": false, "required": ["branches"],
                 "properties": {

@@ -26,7 +26,7 @@ publish = [{ host = "127.0.0.1:8081", port = 8000 }]
 
 [app.shop]
 source = { repository = "shop" }
-build = { image = "builder", run = ["make dist"], output = "dist", cache = ["target"], timeout = "10 min" }
+build = { image = "builder", run = ["make dist"], output = "dist", cache = ["target"], timeout = "10 min", env = { MODE = "release", NPM_TOKEN = { secret = "npm-token" } } }
 on = "web"
 run = "./shop --port $PORT"
 port = 8080
@@ -68,6 +68,8 @@ fn the_example_of_the_reference_is_read() {
     assert_eq!((shop.source.repository.as_deref(), shop.source.branch.as_str()), (Some("shop"), "main"));
     let build = shop.build.as_ref().unwrap();
     assert_eq!((build.output.as_str(), build.timeout), ("dist", Duration::from_secs(600)));
+    assert_eq!(build.env["MODE"], Env::Text("release".into()));
+    assert_eq!(build.env["NPM_TOKEN"], Env::Secret("npm-token".into()));
     assert_eq!((shop.replicas, shop.strategy.as_str()), (4, "rolling"));
     assert_eq!(shop.env["DB_PASSWORD"], Env::Secret("db-password".into()));
     assert_eq!(shop.preview.as_ref().unwrap().expires, Duration::from_secs(7 * 24 * 3600));
@@ -161,6 +163,18 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "timeout = \"2 days\"",
         "out_of_range 22:98 `timeout` is \"2 days\"; it must be between 1 s and 1 day",
     ),
+    (
+        "MODE = \"release\"",
+        "HAFEN_COMMIT = \"main\"",
+        "bad_name 22:116 the platform says itself what HAFEN_COMMIT is",
+    ),
+    (
+        "MODE = \"release\"",
+        "MODE = 7",
+        "wrong_type 22:123 `MODE` is an integer; it must be a string or { secret = \"NAME\" }",
+    ),
+    ("secret = \"npm-token\"", "secret = \"NPM\"", "bad_name 22:157 \"NPM\" cannot be the name of a secret"),
+    ("secret = \"npm-token\"", "value = \"x\"", "unknown_key 22:148 a variable has no key `value`"),
     (
         "branches = [\"feature/*\"]",
         "branches = []",

@@ -33,6 +33,9 @@ while (1) {
 const CANARY: &str = "canary-of-the-harbour-4711";
 /// Finds it, and not the command that looks for it.
 const PATTERN: &str = "canary-[o]f-the-harbour-4711";
+/// Known to the builds alone.
+const BUILD_CANARY: &str = "canary-of-the-shipyard-2718";
+const BUILD_PATTERN: &str = "canary-[o]f-the-shipyard-2718";
 
 fn page(shop: &Shop, machine: &str, port: i64) -> String {
     let mut dial = shop.platform.command(&["dial", machine, &port.to_string()]);
@@ -69,11 +72,24 @@ fn from_a_commit_to_pages_and_back() {
     let shop = Shop::open(Platform::real_with(&["--deploy-patience", "40", "--edge-https", "127.0.0.1:0"]));
     version(&shop, "v1");
     crate::vault::set(&shop.platform, "db-password", CANARY.as_bytes());
+    crate::vault::set(&shop.platform, "build-token", BUILD_CANARY.as_bytes());
+    // On the builder itself: in no file of the source, the cache or the system, no command line, no journal.
+    let search = format!(
+        "for place in . /etc /var /usr/local /opt /tmp /root /home /run/systemd; do \
+         sudo grep -rl {BUILD_PATTERN} $place 2>/dev/null && echo IT LEAKS || :; done; \
+         sudo grep -la {BUILD_PATTERN} /proc/[0-9]*/cmdline 2>/dev/null && echo IT LEAKS || :; \
+         sudo journalctl -b | grep {BUILD_PATTERN} && echo IT LEAKS || :; echo searched"
+    );
     let spec = json!({
         "source": { "repository": "shop" }, "on": "web", "replicas": 3,
         "build": { "image": "web", "output": "dist", "cache": ["cache"],
+                   "env": { "MODE": "it's release", "TOKEN": { "secret": "build-token" } },
                    "run": ["mkdir -p dist cache", "cat cache/seen || echo nothing yet", "cp version cache/seen",
-                           "env | grep -c DB_PASSWORD || true", "cp server.pl version dist"] },
+                           "env | grep -c DB_PASSWORD || true", "echo \"$MODE, the token is $TOKEN\"",
+                           "printf %s \"$TOKEN\" | cmp - \"$CREDENTIALS_DIRECTORY/TOKEN\"",
+                           "stat -c '%a %U' $CREDENTIALS_DIRECTORY $CREDENTIALS_DIRECTORY/TOKEN",
+                           "printf %s \"$TOKEN\" | sha256sum | cut -c 1-64 > dist/token.sha256",
+                           search, "cp server.pl version dist"] },
         "run": "exec perl server.pl", "migrate": "echo migrated $(cat version)",
         "health": { "path": "/healthz", "interval_ms": 300 }, "env": { "LOG": "it's on", "DB_PASSWORD": { "secret": "db-password" } },
     });
@@ -84,9 +100,11 @@ fn from_a_commit_to_pages_and_back() {
     assert_eq!(healthy(&app).len(), 3, "{app}");
     every_page(&shop, &app, &format!("v1 it's on, a secret of {}", CANARY.len()));
     in_its_box(&shop, &app);
+    the_build_kept_its_secret(&shop);
     // The value is where the process finds it, and nowhere else.
     let everywhere = format!(
         "sudo grep -rl {PATTERN} /etc /var /usr/local /opt /tmp /root /home /run/systemd/system 2>/dev/null; \
+         sudo grep -rl {BUILD_PATTERN} /etc /var /usr/local /opt /tmp /root /home /run 2>/dev/null; \
          sudo grep -la {PATTERN} /proc/[0-9]*/cmdline 2>/dev/null; sudo journalctl -b | grep {PATTERN}; true"
     );
     for machine in ["web-1", "web-2"] {
@@ -111,6 +129,7 @@ fn from_a_commit_to_pages_and_back() {
     // The build found what the last one left in its cache, and no secret.
     let log = shop.platform.good(&["build", "log", "shop", "b2"]);
     assert!(log.contains("\nv1\n") && log.contains("\n0\n"), "{log}");
+    assert!(log.contains("\nsearched\n") && !log.contains("IT LEAKS"), "{log}");
 
     // A broken third rolls back by itself, and says why.
     version(&shop, "v3 broken");
@@ -159,7 +178,16 @@ fn from_a_commit_to_pages_and_back() {
     assert_eq!(left, "");
     // Disks and memory of machines were looked through from within.
     let found = std::process::Command::new("grep")
-        .args(["-rlF", CANARY, "--exclude=*.qcow2", "--exclude=*.raw", "--exclude-dir=machines"])
+        .args([
+            "-rlF",
+            "-e",
+            CANARY,
+            "-e",
+            BUILD_CANARY,
+            "--exclude=*.qcow2",
+            "--exclude=*.raw",
+            "--exclude-dir=machines",
+        ])
         .arg(shop.platform.home.path())
         .output()
         .unwrap();
@@ -174,6 +202,20 @@ fn from_a_commit_to_pages_and_back() {
     shop.platform.good(&["destroy", "--yes"]);
 }
 
+/// What was told of the secret of the first build, and what it left.
+fn the_build_kept_its_secret(shop: &Shop) {
+    let log = shop.platform.good(&["build", "log", "shop", "b1"]);
+    for wanted in ["\nit's release, the token is ***\n", "\n700 hafen\n600 hafen\n", "\nsearched\n"] {
+        assert!(log.contains(wanted), "{wanted}: {log}");
+    }
+    assert!(!log.contains("IT LEAKS") && !log.contains(BUILD_CANARY), "{log}");
+    let hash = shop.sh(&format!("printf %s {BUILD_CANARY} | sha256sum | cut -c 1-64"));
+    let left = shop.platform.good(&["app", "exec", "shop", "--", "cat token.sha256"]);
+    assert_eq!(left.trim(), hash, "the build had it");
+    let reads = shop.platform.json(&["ledger", "list", "--limit", "0"]).to_string();
+    assert!(reads.contains("build b1 of app shop at commit"), "{reads}");
+}
+
 /// What a process can see and do.
 fn in_its_box(shop: &Shop, app: &Value) {
     let exec = |command: &str| {
@@ -185,7 +227,7 @@ fn in_its_box(shop: &Shop, app: &Value) {
     );
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].parse::<u32>().unwrap() > 60_000, "a user of its own: {told}");
-    assert_eq!(lines[1..4], ["/app", "server.pl", "version"], "{told}");
+    assert_eq!(lines[1..5], ["/app", "server.pl", "token.sha256", "version"], "{told}");
     assert!(told.matches("Read-only file system").count() == 2 && told.contains("wrote"), "{told}");
     assert!(!told.contains("releases") && !told.contains("processes"), "{told}");
     let log = shop.platform.good(&["app", "logs", "shop"]);

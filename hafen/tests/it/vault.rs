@@ -314,3 +314,50 @@ fn a_rotation_is_done_when_the_old_value_was_seen_to_fail() {
     let (code, told) = rotate(&["--resume", "--revoke", "false"], b"");
     assert!(code == Some(1) && told.contains("--revoke failed"), "{told}");
 }
+
+#[test]
+fn a_build_has_the_secrets_that_it_names_and_tells_nobody() {
+    let shop = crate::apps::Shop::open(Platform::traced());
+    let platform = &shop.platform;
+    shop.push("one");
+    let canary = "canary-Qm7Zt3Lw9Xa";
+    let spec = json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop",
+                       "build": { "image": "web", "run": ["make dist", "echo $TOKEN"],
+                                  "env": { "MODE": "release", "TOKEN": { "secret": "npm-token" } } } });
+    assert!(shop.set(&spec).status.success());
+    let failed = until("the deployment fails", || {
+        let last = shop.history()[0].clone();
+        (last["state"] == "failed").then_some(last)
+    });
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("`hafen secret set npm-token`"), "{reason}");
+    assert_eq!(platform.json(&["build", "list", "shop"])["items"], json!([]), "there was no machine");
+
+    set(platform, "npm-token", canary.as_bytes());
+    let mut told = platform.good(&["deploy"]);
+    told.push_str(&platform.good(&["build", "log", "shop", "b1"]));
+    assert_eq!(
+        told.matches("$ echo $TOKEN\nsimulated\n***\n").count(),
+        2,
+        "as it comes, and as it is kept: {told}"
+    );
+    let build = platform.json(&["build", "list", "shop"])["items"][0].clone();
+    assert_eq!(build["secrets"], json!({ "npm-token": 1 }), "{build}");
+    let read = until("the reading is in the ledger", || {
+        let list = platform.json(&["ledger", "list", "--limit", "0"]);
+        let all = list["items"].as_array().unwrap();
+        all.iter().find(|entry| entry["kind"] == "secret.read").cloned()
+    });
+    let commit = build["commit"].as_str().unwrap();
+    assert_eq!(read["what"]["reason"], json!(format!("build b1 of app shop at commit {commit}")), "{read}");
+    for arguments in
+        [&["build", "provenance", "shop", "b1"][..], &["events"], &["ledger", "list", "--limit", "0"]]
+    {
+        told.push_str(&platform.json(arguments).to_string());
+    }
+    let words = shapes(canary);
+    assert!(words.iter().all(|word| !told.contains(word.as_str())), "{told}");
+    let mut found = Vec::new();
+    holders(platform.home.path(), &words, &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}

@@ -6,6 +6,7 @@
 # /var/lib/hafen/apps/APP/releases/N      the files of a release, which its processes see as /app
 # /var/lib/hafen/apps/APP/processes/ID    what starts a process
 # /run/hafen-apps/APP/ID                  its secrets: memory only, root's only; gone with a reboot
+# /run/hafen-build                        on a builder: what starts the commands of the build, its secrets; memory only
 # /etc/systemd/system/app-APP.ID.service  its unit; the name must not begin with "hafen" or "ssh", which the watch over the
 #                                         ways into machines looks at
 set -eu
@@ -13,6 +14,7 @@ umask 077
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 root=/var/lib/hafen/apps
 secrets=/run/hafen-apps
+build=/run/hafen-build
 units=/etc/systemd/system
 
 die() {
@@ -227,11 +229,23 @@ exec_in() {
     exec systemd-run --quiet --pipe --wait --collect "$@" /bin/sh /run/app/start "$command"
 }
 
+# What starts the commands of a build, and its secrets, from a tar archive: for the user alone who builds, and until it ends.
+build_begin() {
+    rm -rf "$build"
+    mkdir "$build"
+    tar -x -f - -C "$build" --no-same-owner
+    chown -R "${SUDO_UID:-0}:${SUDO_GID:-0}" "$build"
+}
+
+build_end() { rm -rf "$build"; }
+
 verb=$1
 shift
 case $verb in
 install) install_release "$@" ;;
 start | stop | keep | leave | look | migrate | logs | lines) "$verb" "$@" ;;
 exec) exec_in "$@" ;;
+build-begin) build_begin ;;
+build-end) build_end ;;
 *) die "no such verb: $verb" ;;
 esac

@@ -1,6 +1,6 @@
 //! Apps: what is wanted of one, its builds, releases and deployments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hafen_base::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,11 @@ pub struct AppBuild {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 16)]
     pub cache: Vec<String>,
+    /// What the commands find in their environment. A secret is the file `$CREDENTIALS_DIRECTORY/NAME` as well. Builds of
+    /// previews get no secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(schema_with = env_schema)]
+    pub env: BTreeMap<String, AppEnv>,
     /// The build is ended after this time; 10 minutes unless given.
     #[serde(default = "default_build_timeout")]
     #[schema(minimum = 1000, maximum = 86_400_000)]
@@ -124,7 +129,7 @@ pub struct SecretReference {
     pub secret: String,
 }
 
-/// One variable of an app's environment: a text, or a secret by its name.
+/// One variable of the environment of an app or a build: a text, or a secret by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AppEnv {
@@ -230,16 +235,29 @@ const fn default_replicas() -> i64 {
     1
 }
 
-impl AppSpec {
+impl AppEnv {
+    /// The name of the secret, of one that is none of a text.
+    pub fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Text(_) => None,
+            Self::Secret(reference) => Some(&reference.secret),
+        }
+    }
+}
+
+impl AppBuild {
     /// Names of the secrets that its environment asks for; each once.
-    pub fn secrets(&self) -> std::collections::BTreeSet<&str> {
-        self.env
-            .values()
-            .filter_map(|value| match value {
-                AppEnv::Text(_) => None,
-                AppEnv::Secret(reference) => Some(reference.secret.as_str()),
-            })
-            .collect()
+    pub fn secrets(&self) -> BTreeSet<&str> {
+        self.env.values().filter_map(AppEnv::secret).collect()
+    }
+}
+
+impl AppSpec {
+    /// Names of the secrets that it asks for, in its environment and that of its build; each once.
+    pub fn secrets(&self) -> BTreeSet<&str> {
+        let mut all: BTreeSet<&str> = self.env.values().filter_map(AppEnv::secret).collect();
+        all.extend(self.build.iter().flat_map(AppBuild::secrets));
+        all
     }
 }
 
@@ -287,7 +305,7 @@ pub struct AppProcess {
     pub started_at: Option<Timestamp>,
 }
 
-/// A build: a function of commit, image and commands.
+/// A build: a function of commit, image, commands, environment and versions of secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Build {
     pub id: String,
@@ -303,6 +321,9 @@ pub struct Build {
     pub artifact: Option<String>,
     /// Bytes of it.
     pub size: Option<i64>,
+    /// The secrets that it gets, and in which version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, i64>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -432,6 +453,11 @@ mod tests {
         .unwrap();
         assert_eq!((spec.source.branch.as_str(), spec.port, spec.replicas), ("main", 8080, 1));
         assert_eq!(spec.secrets().into_iter().collect::<Vec<_>>(), ["db"]);
+        let mut built = spec.clone();
+        let build =
+            r#"{"image":"builder","env":{"MODE":"release","TOKEN":{"secret":"token"},"DB":{"secret":"db"}}}"#;
+        built.build = Some(serde_json::from_str(build).unwrap());
+        assert_eq!(built.secrets().into_iter().collect::<Vec<_>>(), ["db", "token"]);
         let text = serde_json::to_string(&spec).unwrap();
         assert!(text.contains(r#""static":"dist""#) && text.contains(r#""strategy":"rolling""#), "{text}");
         assert_eq!(serde_json::from_str::<AppSpec>(&text).unwrap(), spec);

@@ -125,7 +125,7 @@ impl Apps {
         let mut secrets = Secrets::new();
         for (name, value) in &release.spec.env {
             if let AppEnv::Secret(reference) = value {
-                let value = self.0.vault.read(&app.project, &reference.secret, reason).await?;
+                let value = self.0.vault.read(&app.project, &reference.secret, None, reason).await?;
                 secrets.insert(name.clone(), value);
             }
         }

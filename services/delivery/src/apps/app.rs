@@ -1,9 +1,7 @@
 //! What people ask of apps: permission was checked at the gate; rule → store → wake.
 
-use std::collections::BTreeSet;
-
 use hafen_base::{ActorKind, Error, ErrorKind, Result};
-use hafen_client::wire::{App, AppEnv, AppSpec, Deployment, DeploymentCreate};
+use hafen_client::wire::{App, AppSpec, Deployment, DeploymentCreate};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, Once, OnceTx};
 use serde_json::json;
@@ -120,8 +118,8 @@ impl Apps {
         before: Option<&AppSpec>,
         wanted: &AppSpec,
     ) -> Result<()> {
-        let known = before.map(secrets_of).unwrap_or_default();
-        let Some(new) = secrets_of(wanted).into_iter().find(|secret| !known.contains(secret)) else {
+        let known = before.map(AppSpec::secrets).unwrap_or_default();
+        let Some(new) = wanted.secrets().into_iter().find(|secret| !known.contains(secret)) else {
             return Ok(());
         };
         let by = actor();
@@ -454,15 +452,4 @@ impl Apps {
         }
         self.app_wire(&row).await
     }
-}
-
-/// Names of the secrets that an app gets.
-fn secrets_of(spec: &AppSpec) -> BTreeSet<&str> {
-    spec.env
-        .values()
-        .filter_map(|value| match value {
-            AppEnv::Secret(reference) => Some(reference.secret.as_str()),
-            AppEnv::Text(_) => None,
-        })
-        .collect()
 }

@@ -164,13 +164,39 @@ impl Balancer for Simulated {
 /// Gives out secrets; each is written down with the reason.
 #[async_trait]
 pub trait Vault: Send + Sync + 'static {
-    async fn read(&self, project: &str, secret: &str, reason: &str) -> Result<Zeroizing<Vec<u8>>>;
+    /// The current version unless one is named.
+    ///
+    /// # Errors
+    /// Not found; conflict when that version is destroyed.
+    async fn read(
+        &self,
+        project: &str,
+        secret: &str,
+        version: Option<i64>,
+        reason: &str,
+    ) -> Result<Zeroizing<Vec<u8>>>;
+
+    /// Which version is the current one.
+    ///
+    /// # Errors
+    /// Not found.
+    async fn version(&self, project: &str, secret: &str) -> Result<i64>;
 }
 
 #[async_trait]
 impl Vault for Client {
-    async fn read(&self, project: &str, secret: &str, reason: &str) -> Result<Zeroizing<Vec<u8>>> {
-        self.secret_read(project, secret, None, reason).await?.bytes()
+    async fn read(
+        &self,
+        project: &str,
+        secret: &str,
+        version: Option<i64>,
+        reason: &str,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        self.secret_read(project, secret, version, reason).await?.bytes()
+    }
+
+    async fn version(&self, project: &str, secret: &str) -> Result<i64> {
+        Ok(self.secret_get(project, secret).await?.current)
     }
 }
 

@@ -21,9 +21,11 @@ use hafen_db::store_error;
 use hafen_remote::Sink;
 use hafen_work::{Next, Reconciler};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 
 use super::Apps;
+use super::build_log::Log;
+use super::build_secrets::Opened;
+use super::environment::Environment;
 use super::hands::{At, BuildJob, Built};
 use super::model::{BuildRow, BuildState};
 use super::statements::Statement;
@@ -34,8 +36,6 @@ pub const DECLARED_NETWORK: &str = "build";
 const MOST_ATTEMPTS: i64 = 3;
 /// For the machine to be there.
 const MACHINE: Duration = Duration::from_secs(600);
-/// What a build may print; the rest is left out.
-const LOG_MOST: u64 = 16 << 20;
 /// Caches larger than this are thrown away.
 const CACHE_MOST: u64 = 4 << 30;
 const MEMORY: i64 = 1 << 30;
@@ -165,6 +165,7 @@ impl Apps {
             Ok(None) => "cancelled\n".to_owned(),
             Err(error) => format!("failed: {error}\n"),
         };
+        log.breaks_off().await?;
         log.out(last.as_bytes()).await?;
         log.done().await?;
         match done {
@@ -197,6 +198,13 @@ impl Apps {
             Ok((source, locks))
         })
         .await?;
+        // Before there is a machine: one that is missing needs none.
+        let opened = self.build_secrets(row).await?;
+        log.hides(opened.for_log());
+        if !row.withheld.is_empty() {
+            let names = row.withheld.join(", ");
+            log.out(format!("a preview gets no secrets: it is built without {names}\n").as_bytes()).await?;
+        }
         log.out(format!("machine {machine} of image {} is made\n", row.build.image).as_bytes()).await?;
         self.builder(row, machine).await?;
         let cache_path = self.cache_path(row);
@@ -206,34 +214,26 @@ impl Apps {
             let (path, spool) = (cache_path.clone(), spool.clone());
             blocking(move || Ok(unpacked(&path, &spool))).await?
         };
-        let env = [
+        let own = [
             ("HAFEN_COMMIT", row.commit.clone()),
             ("SOURCE_DATE_EPOCH", time.to_string()),
             ("CI", "true".to_owned()),
             ("LC_ALL", "C.UTF-8".to_owned()),
             ("DEBIAN_FRONTEND", "noninteractive".to_owned()),
         ];
+        let environment = Environment { own: &own, env: &row.build.env };
         let job = BuildJob {
             source,
             cache,
             commands: &row.build.run,
             output: &row.build.output,
             cached: &row.build.cache,
-            env: &env,
+            environment: environment.archive(&opened.variables(&row.build.env))?,
         };
         let at = At { project: &row.project, machine };
-        let Built { output, cache, failed } = self.0.hands.build(at, job, &spool, log).await?;
-        let store = self.0.store.clone();
-        let keep = move || -> Result<Option<Packed>> {
-            if let Some(cache) = cache {
-                // A cache that cannot be kept is made anew; no build fails for it.
-                if let Err(error) = keep_cache(cache, &cache_path) {
-                    tracing::warn!("a build's cache is not kept: {error}");
-                }
-            }
-            output.map(|output| store.put(output, Limits::default())).transpose()
-        };
-        let Some(packed) = blocking(keep).await? else { return Err(Error::conflict(failed)) };
+        let built = self.0.hands.build(at, job, &spool, log).await?;
+        let (packed, failed) = self.kept(built, cache_path, opened, log).await?;
+        let Some(packed) = packed else { return Err(Error::conflict(failed)) };
         let (name, commit) = (row.app.clone(), row.commit.clone());
         let components = blocking(move || Ok(sbom::document(&name, &commit, &locks))).await?;
         for why in components.iter().flat_map(sbom::left_out) {
@@ -241,6 +241,43 @@ impl Apps {
         }
         let signed = self.signed(row, &packed, components).await?;
         Ok(Some((packed, signed)))
+    }
+
+    /// Keeps what a build leaves, if no secret lies in it.
+    async fn kept(
+        &self,
+        built: Built,
+        cache_path: PathBuf,
+        opened: Opened,
+        log: &mut Log,
+    ) -> Result<(Option<Packed>, String)> {
+        let Built { mut output, cache, failed } = built;
+        let store = self.0.store.clone();
+        let keep = move || -> Result<(Option<Packed>, Option<String>)> {
+            let mut told = None;
+            if let Some(mut cache) = cache {
+                if let Some(secret) = opened.found_in(&mut cache)? {
+                    told = Some(format!("its cache is not kept: it {}\n", holds(secret)));
+                } else if let Err(error) = keep_cache(cache, &cache_path) {
+                    // A cache that cannot be kept is made anew; no build fails for it.
+                    tracing::warn!("a build's cache is not kept: {error}");
+                }
+            }
+            if let Some(output) = &mut output
+                && let Some(secret) = opened.found_in(output)?
+            {
+                return Err(Error::conflict(format!(
+                    "its output {}: leave that out of it, or make it a plain value when it is no secret",
+                    holds(secret)
+                )));
+            }
+            Ok((output.map(|output| store.put(output, Limits::default())).transpose()?, told))
+        };
+        let (packed, told) = blocking(keep).await?;
+        if let Some(told) = told {
+            log.out(told.as_bytes()).await?;
+        }
+        Ok((packed, failed))
     }
 
     /// A machine for this build, started.
@@ -350,6 +387,8 @@ impl Apps {
             image_digest: row.image_digest.as_deref().unwrap_or_default(),
             run: &row.build.run,
             output: &row.build.output,
+            env: &serde_json::to_value(&row.build.env).map_err(Error::internal)?,
+            secrets: &row.secrets,
             builder: &self.0.platform_name,
             invocation: &row.key(),
             started: row.started_at.unwrap_or(row.created_at),
@@ -450,6 +489,10 @@ fn tail(path: &Path) -> String {
     lines.join("\n").chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
 }
 
+fn holds(secret: &str) -> String {
+    format!("holds the value of the secret {secret:?}")
+}
+
 /// What a builder's machine says it is there for.
 fn builds_for(row: &BuildRow) -> String {
     format!("{}/{}", row.app, row.id())
@@ -482,47 +525,4 @@ fn keep_cache(mut cache: File, path: &Path) -> std::io::Result<()> {
     let new = path.with_extension("new");
     zstd::stream::copy_encode(&mut cache, File::create(&new)?, 1)?;
     std::fs::rename(&new, path)
-}
-
-/// The log of a build: what is said, in the order in which it is said.
-struct Log {
-    file: tokio::fs::File,
-    written: u64,
-}
-
-impl Log {
-    async fn create(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(Error::internal)?;
-        }
-        let file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await;
-        Ok(Self { file: file.map_err(Error::internal)?, written: 0 })
-    }
-
-    async fn done(&mut self) -> Result<()> {
-        self.file.flush().await.map_err(Error::internal)
-    }
-}
-
-#[async_trait]
-impl Sink for Log {
-    async fn out(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.written < LOG_MOST {
-            self.file.write_all(bytes).await.map_err(Error::internal)?;
-            // Who follows it sees it now.
-            self.file.flush().await.map_err(Error::internal)?;
-            self.written += u64::try_from(bytes.len()).unwrap_or(0);
-            if self.written >= LOG_MOST {
-                self.file
-                    .write_all(b"\n(the rest of the log is left out)\n")
-                    .await
-                    .map_err(Error::internal)?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn err(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out(bytes).await
-    }
 }

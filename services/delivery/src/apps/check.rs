@@ -1,7 +1,9 @@
 //! What may be wanted of an app. Pure.
 
+use std::collections::BTreeMap;
+
 use hafen_base::{Error, Result, check_label};
-use hafen_client::wire::{AppBuild, AppSpec};
+use hafen_client::wire::{AppBuild, AppEnv, AppSpec};
 
 /// A label that leaves room for what is made of it: names of units and of builders' machines.
 const NAME_MOST: usize = 40;
@@ -63,7 +65,7 @@ pub fn check(name: &str, spec: &AppSpec) -> Result<()> {
     if let Some(build) = &spec.build {
         check_build(build)?;
     }
-    check_env(spec)?;
+    check_env("/env", &spec.env, &["PORT", "HOME", "CREDENTIALS_DIRECTORY"])?;
     if let Some(preview) = &spec.preview {
         if preview.branches.is_empty() || preview.branches.len() > 64 {
             return Err(field("/preview/branches", "1 to 64 patterns of branches".into()));
@@ -94,40 +96,42 @@ fn check_build(build: &AppBuild) -> Result<()> {
     for (at, folder) in build.cache.iter().enumerate() {
         check_folder(folder).map_err(|why| field(&format!("/build/cache/{at}"), why))?;
     }
+    check_env("/build/env", &build.env, &["HAFEN_COMMIT", "SOURCE_DATE_EPOCH", "CREDENTIALS_DIRECTORY"])?;
     if !(1000..=86_400_000).contains(&build.timeout_ms) {
         return Err(field("/build/timeout_ms", "a second to a day, in milliseconds".into()));
     }
     Ok(())
 }
 
-fn check_env(spec: &AppSpec) -> Result<()> {
-    use hafen_client::wire::AppEnv;
-    if spec.env.len() > 256 {
-        return Err(Error::invalid_field("/env", "at most 256 variables"));
+/// `own`: variables that the platform sets itself.
+fn check_env(pointer: &str, env: &BTreeMap<String, AppEnv>, own: &[&str]) -> Result<()> {
+    let field = |why: String| Err(Error::invalid_field(pointer, why));
+    if env.len() > 256 {
+        return field("at most 256 variables".into());
     }
-    for (name, value) in &spec.env {
+    for (name, value) in env {
         let first = name.bytes().next().unwrap_or(b'0');
         let good = (1..=128).contains(&name.len())
             && !first.is_ascii_digit()
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !good {
-            return Err(Error::invalid_field(
-                "/env",
-                format!(
-                    "{name:?}: a variable's name has 1 to 128 of A-Z, a-z, 0-9 and `_`, and begins with no digit"
-                ),
+            return field(format!(
+                "{name:?}: a variable's name has 1 to 128 of A-Z, a-z, 0-9 and `_`, and begins with no digit"
             ));
         }
-        if matches!(name.as_str(), "PORT" | "HOME" | "CREDENTIALS_DIRECTORY") {
-            return Err(Error::invalid_field("/env", format!("{name} is set by the platform")));
+        if own.contains(&name.as_str()) {
+            return field(format!("{name} is set by the platform"));
         }
         match value {
             AppEnv::Text(text) if text.len() > 32 << 10 || text.contains('\0') => {
-                return Err(Error::invalid_field("/env", format!("{name}: at most 32 KiB, without NUL")));
+                return field(format!("{name}: at most 32 KiB, without NUL"));
             }
             AppEnv::Text(_) => {}
-            AppEnv::Secret(reference) => check_label("secret", &reference.secret)
-                .map_err(|why| Error::invalid_field("/env", format!("{name}: {why}")))?,
+            AppEnv::Secret(reference) => {
+                if let Err(why) = check_label("secret", &reference.secret) {
+                    return field(format!("{name}: {why}"));
+                }
+            }
         }
     }
     Ok(())
@@ -251,6 +255,9 @@ mod tests {
             (r#"{"env":{"A":{"secret":"Not"}}}"#, "secret"),
             (r#"{"build":{"image":"b","output":"/"}}"#, "folder"),
             (r#"{"build":{"image":"b","cache":["-x"]}}"#, "folder"),
+            (r#"{"build":{"image":"b","env":{"A-B":"1"}}}"#, "digit"),
+            (r#"{"build":{"image":"b","env":{"HAFEN_COMMIT":"1"}}}"#, "platform"),
+            (r#"{"build":{"image":"b","env":{"A":{"secret":"Not"}}}}"#, "secret"),
             (r#"{"preview":{"branches":[]}}"#, "patterns"),
             (r#"{"preview":{"branches":["a b*"]}}"#, "branch"),
         ] {

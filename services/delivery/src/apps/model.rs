@@ -1,5 +1,6 @@
 //! What is kept of apps.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hafen_base::{Actor, Timestamp};
@@ -55,6 +56,9 @@ pub struct Preview {
     pub expires_at: Timestamp,
     /// Whether the host leads here.
     pub routed: bool,
+    /// Variables of its app's build that are secrets, which it does not get.
+    #[serde(default)]
+    pub withheld: Vec<String>,
 }
 
 /// An environment that was asked for while the one before it was being deleted.
@@ -76,6 +80,12 @@ pub struct BuildRow {
     pub source: AppSource,
     pub build: AppBuild,
     pub image_digest: Option<String>,
+    /// The secrets that it gets, in which version: another one makes another build.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, i64>,
+    /// Variables that it does not get, because it is a preview's and they are secrets.
+    #[serde(default)]
+    pub withheld: Vec<String>,
     pub state: BuildState,
     pub reason: String,
     pub artifact: Option<String>,
@@ -134,6 +144,7 @@ impl BuildRow {
             reason: self.reason.clone(),
             artifact: self.artifact.clone(),
             size: self.size,
+            secrets: self.secrets.clone(),
             created_at: self.created_at,
             started_at: self.started_at,
             ended_at: self.ended_at,

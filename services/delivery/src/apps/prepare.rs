@@ -1,6 +1,7 @@
 //! From what was asked for to a release: the commit, the build, the artefact. Apart from the rollouts, so that an app is
 //! healed while a source does not answer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -164,7 +165,8 @@ impl Apps {
                 }
                 _ => return Ok(Some(Duration::from_secs(1))),
             }
-            let build = self.build_for(app, row, &commit, &image.digest).await?;
+            let secrets = self.build_versions(&app.project, &app.name, wanted).await?;
+            let build = self.build_for(app, row, &commit, &image.digest, secrets).await?;
             row.build = Some(build.number);
             row.state = DeploymentState::Building;
             self.deployment_put(app, row).await?;
@@ -204,13 +206,14 @@ impl Apps {
         Ok(tokio::task::spawn_blocking(pack).await.map_err(Error::internal)??.digest)
     }
 
-    /// A build of this commit in this image: one that there is, or a new one.
+    /// A build of this commit in this image with these versions of secrets: one that there is, or a new one.
     async fn build_for(
         &self,
         app: &AppRow,
         row: &DeploymentRow,
         commit: &str,
         image: &str,
+        secrets: BTreeMap<String, i64>,
     ) -> Result<BuildRow> {
         let parts = &self.0.delivery.0;
         let Some(wanted) = &app.spec.build else { return Err(Error::internal("nothing to build")) };
@@ -219,6 +222,8 @@ impl Apps {
                 && build.build.run == wanted.run
                 && build.build.output == wanted.output
                 && build.build.image == wanted.image
+                && build.build.env == wanted.env
+                && build.secrets == secrets
                 && build.image_digest.as_deref().is_none_or(|digest| digest == image);
             let useful = match &build.artifact {
                 Some(artifact) => build.state == BuildState::Succeeded && self.0.store.has(artifact),
@@ -244,6 +249,8 @@ impl Apps {
             source: app.spec.source.clone(),
             build: wanted.clone(),
             image_digest: Some(image.to_owned()),
+            secrets,
+            withheld: app.preview.as_ref().map(|preview| preview.withheld.clone()).unwrap_or_default(),
             state: BuildState::Queued,
             reason: String::new(),
             artifact: None,
@@ -257,7 +264,8 @@ impl Apps {
         store::put(&mut tx, &app).await?;
         store::build_put(&mut tx, &build).await?;
         let message = format!("build {} of {} at {commit} waits", build.id(), app.name);
-        let data = json!({ "build": build.id(), "commit": commit, "image": image, "deployment": row.id() });
+        let data = json!({ "build": build.id(), "commit": commit, "image": image, "secrets": build.secrets,
+                           "deployment": row.id() });
         let object = format!("build/{}/{}", app.name, build.id());
         self.event(&mut tx, &app.project, "build.queued", object, message, data).await?;
         tx.commit().await.map_err(store_error)?;

@@ -37,6 +37,7 @@ impl Apps {
                 host: format!("{name}.{domain}"),
                 expires_at: now.plus(life),
                 routed: false,
+                withheld: withheld(&of.spec),
             },
             commit: commit.to_owned(),
             actor: by.clone(),
@@ -129,7 +130,16 @@ fn preview_spec(of: &AppSpec, branch: &str) -> AppSpec {
     let mut spec = AppSpec { migrate: None, preview: None, replicas: of.replicas.min(1), ..of.clone() };
     branch.clone_into(&mut spec.source.branch);
     spec.env.retain(|_, value| matches!(value, AppEnv::Text(_)));
+    if let Some(build) = &mut spec.build {
+        build.env.retain(|_, value| matches!(value, AppEnv::Text(_)));
+    }
     spec
+}
+
+/// Variables of an app's build that its previews do not get.
+fn withheld(of: &AppSpec) -> Vec<String> {
+    let env = of.build.iter().flat_map(|build| &build.env);
+    env.filter(|(_, value)| value.secret().is_some()).map(|(name, _)| name.clone()).collect()
 }
 
 /// A branch as a label.

@@ -109,20 +109,7 @@ impl Unit<'_> {
         if let Some(port) = self.port {
             let _ = writeln!(text, "export PORT={port}");
         }
-        for (name, value) in &self.spec.env {
-            match value {
-                AppEnv::Text(value) => {
-                    let _ = writeln!(text, "export {name}={}", quote(value));
-                }
-                // The letter keeps the line feeds at its end, which $(…) takes away.
-                AppEnv::Secret(_) => {
-                    let _ = writeln!(
-                        text,
-                        "{name}=$(cat \"$CREDENTIALS_DIRECTORY/{name}\" && echo x)\nexport {name}=\"${{{name}%x}}\""
-                    );
-                }
-            }
-        }
+        text.push_str(&exports(&self.spec.env));
         let _ = write!(
             text,
             "cd {APP}\ncommand={}\n[ \"$#\" -eq 0 ] || command=$1\nexec /bin/sh -c \"$command\"\n",
@@ -136,24 +123,56 @@ impl Unit<'_> {
     /// # Errors
     /// Internal.
     pub fn archive(&self, secrets: &Secrets) -> Result<Zeroizing<Vec<u8>>> {
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut add = |name: &str, content: &[u8]| -> Result<()> {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(u64::try_from(content.len()).map_err(Error::internal)?);
-            header.set_mode(0o600);
-            header.set_mtime(0);
-            builder.append_data(&mut header, name, content).map_err(Error::internal)
-        };
-        add("unit", self.file().as_bytes())?;
-        add("start", self.start().as_bytes())?;
+        let (file, start) = (self.file(), self.start());
+        let mut files = vec![("unit", file.as_bytes()), ("start", start.as_bytes())];
         if self.spec.run.is_none() && !self.is_migration() {
-            add("static.pl", STATIC.as_bytes())?;
+            files.push(("static.pl", STATIC.as_bytes()));
         }
-        for (name, value) in secrets {
-            add(&format!("credentials/{name}"), value)?;
-        }
-        builder.into_inner().map(Zeroizing::new).map_err(Error::internal)
+        archive(&files, secrets)
     }
+}
+
+/// Lines of a script that set variables; those of secrets by what lies in the folder of credentials.
+pub(super) fn exports(env: &BTreeMap<String, AppEnv>) -> String {
+    let mut text = String::new();
+    for (name, value) in env {
+        // Writing to a String cannot fail.
+        let _ = match value {
+            AppEnv::Text(value) => writeln!(text, "export {name}={}", quote(value)),
+            // The letter keeps the line feeds at its end, which $(…) takes away.
+            AppEnv::Secret(_) => writeln!(
+                text,
+                "{name}=$(cat \"$CREDENTIALS_DIRECTORY/{name}\" && echo x)\nexport {name}=\"${{{name}%x}}\""
+            ),
+        };
+    }
+    text
+}
+
+/// Files and credentials as a tar archive.
+pub(super) fn archive(files: &[(&str, &[u8])], secrets: &Secrets) -> Result<Zeroizing<Vec<u8>>> {
+    let length = |content: &[u8]| content.len() + 2048;
+    let room = files.iter().map(|(_, content)| length(content)).sum::<usize>()
+        + secrets.values().map(|value| length(value)).sum::<usize>();
+    // Never grown, which would leave copies behind.
+    let mut archive = Zeroizing::new(Vec::with_capacity(room + 4096));
+    let mut builder = tar::Builder::new(&mut *archive);
+    let mut add = |name: &str, content: &[u8]| -> Result<()> {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(content.len()).map_err(Error::internal)?);
+        header.set_mode(0o600);
+        header.set_mtime(0);
+        builder.append_data(&mut header, name, content).map_err(Error::internal)
+    };
+    for (name, content) in files {
+        add(name, content)?;
+    }
+    for (name, value) in secrets {
+        add(&format!("credentials/{name}"), value)?;
+    }
+    builder.finish().map_err(Error::internal)?;
+    drop(builder);
+    Ok(archive)
 }
 
 /// The walls. Not among them is what breaks ordinary runtimes: `MemoryDenyWriteExecute` (everything that compiles as it

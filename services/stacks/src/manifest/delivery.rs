@@ -29,6 +29,7 @@ fn spec(app: &App) -> AppSpec {
             run: build.run.clone(),
             output: build.output.clone(),
             cache: build.cache.clone(),
+            env: env(&build.env),
             timeout_ms: millis(build.timeout),
         }),
         on: app.on.clone(),
@@ -44,23 +45,25 @@ fn spec(app: &App) -> AppSpec {
         }),
         strategy: if app.strategy == "blue-green" { AppStrategy::BlueGreen } else { AppStrategy::Rolling },
         migrate: app.migrate.clone(),
-        env: app
-            .env
-            .iter()
-            .map(|(name, value)| {
-                let value = match value {
-                    Env::Text(text) => AppEnv::Text(text.clone()),
-                    Env::Secret(secret) => AppEnv::Secret(SecretReference { secret: secret.clone() }),
-                };
-                (name.clone(), value)
-            })
-            .collect(),
+        env: env(&app.env),
         preview: app.preview.as_ref().map(|preview| AppPreview {
             branches: preview.branches.clone(),
             expires_ms: millis(preview.expires),
             domain: preview.domain.clone(),
         }),
     }
+}
+
+fn env(env: &BTreeMap<String, Env>) -> BTreeMap<String, AppEnv> {
+    env.iter()
+        .map(|(name, value)| {
+            let value = match value {
+                Env::Text(text) => AppEnv::Text(text.clone()),
+                Env::Secret(secret) => AppEnv::Secret(SecretReference { secret: secret.clone() }),
+            };
+            (name.clone(), value)
+        })
+        .collect()
 }
 
 /// The clusters that routes lead to, as backends: every machine at the port.
@@ -144,7 +147,7 @@ network = "backend"
 health = { http = "/up", interval = "5s" }
 [app.shop]
 source = { repository = "shop" }
-build = { image = "builder", run = ["make dist"], output = "dist" }
+build = { image = "builder", run = ["make dist"], output = "dist", env = { MODE = "release", TOKEN = { secret = "npm-token" } } }
 on = "web"
 run = "./shop"
 strategy = "blue-green"
@@ -162,7 +165,8 @@ max_body = "10 MiB"
         assert_eq!((shop.strategy, shop.replicas, shop.port), (AppStrategy::BlueGreen, 1, 8080));
         assert_eq!(shop.build.as_ref().unwrap().timeout_ms, 600_000);
         assert_eq!(shop.preview.as_ref().unwrap().expires_ms, 7 * 24 * 3_600_000);
-        assert_eq!(shop.secrets().into_iter().collect::<Vec<_>>(), ["db-password"]);
+        assert_eq!(shop.secrets().into_iter().collect::<Vec<_>>(), ["db-password", "npm-token"]);
+        assert_eq!(shop.build.as_ref().unwrap().env["MODE"], AppEnv::Text("release".into()));
         // What it is by the API's own defaults.
         let text = serde_json::to_string(shop).unwrap();
         assert_eq!(serde_json::from_str::<AppSpec>(&text).unwrap(), *shop);

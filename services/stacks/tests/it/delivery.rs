@@ -205,13 +205,18 @@ async fn secrets_that_are_missing_are_named_before_anything_happens() {
     for app in manifest.apps.values_mut() {
         app.env.insert("DB".into(), secret("db-password"));
     }
-    manifest.apps.get_mut("shop").unwrap().env.insert("KEY".into(), secret("key"));
+    let shop = manifest.apps.get_mut("shop").unwrap();
+    shop.env.insert("KEY".into(), secret("key"));
+    // What a build asks for is missed as well.
+    let build = json!({ "image": "web", "env": { "MODE": "release", "TOKEN": { "secret": "npm-token" } } });
+    shop.build = Some(serde_json::from_value(build).unwrap());
     let plan = service.plan(&manifest).await;
     assert_eq!(
         plan.problems,
         [
             "app.docs, app.shop: there is no secret \"db-password\" in the project: set it with `hafen secret set db-password`, then plan again",
             "app.shop: there is no secret \"key\" in the project: set it with `hafen secret set key`, then plan again",
+            "app.shop: there is no secret \"npm-token\" in the project: set it with `hafen secret set npm-token`, then plan again",
         ]
     );
     let refused = service.begin(plan).await.unwrap_err();
@@ -219,13 +224,13 @@ async fn secrets_that_are_missing_are_named_before_anything_happens() {
     assert!(service.fake.world().log.is_empty(), "nothing has happened");
 
     service.apply_well(&hello(1)).await;
-    service.fake.world().delivery.secrets.extend(["db-password".to_owned(), "key".to_owned()]);
+    service.fake.world().delivery.secrets.extend(["db-password", "key", "npm-token"].map(String::from));
     service.apply_well(&manifest).await;
     service.assert_reached(&manifest).await;
     // Its end is that of the secrets.
     let plan = service.plan_destroy().await;
     assert!(
-        plan.warnings.iter().any(|warning| warning.contains("2 secrets are destroyed with it")),
+        plan.warnings.iter().any(|warning| warning.contains("3 secrets are destroyed with it")),
         "{plan:#?}"
     );
 }

@@ -66,8 +66,8 @@ pub struct BuildJob<'a> {
     pub commands: &'a [String],
     pub output: &'a str,
     pub cached: &'a [String],
-    /// Names and values for its environment.
-    pub env: &'a [(&'a str, String)],
+    /// What its commands are started with; as of [`super::environment::Environment`].
+    pub environment: Zeroizing<Vec<u8>>,
 }
 
 /// What a build leaves: tar archives. Both are read from their beginning.

@@ -2,7 +2,8 @@
 //! platform as real machines do.
 //!
 //! What a process does is in the words of its command: one that says `broken` is never well, one that says `ends` ends again
-//! and again, a migration that says `fail` fails; a build command that says `fail` fails.
+//! and again, a migration that says `fail` fails; a build command that says `fail` fails, one that names a secret as `$NAME`
+//! prints it, one that says `leave` besides leaves it in what is kept.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -84,6 +85,21 @@ fn text(archive: &[u8], wanted: &str) -> String {
             if entry.path_bytes().as_ref() == wanted.as_bytes() {
                 let _unreadable = entry.read_to_string(&mut found);
             }
+        }
+    }
+    found
+}
+
+/// Names and values of the secrets of an archive.
+fn credentials(archive: &[u8]) -> Vec<(String, Zeroizing<Vec<u8>>)> {
+    let mut found = Vec::new();
+    if let Ok(entries) = tar::Archive::new(archive).entries() {
+        for mut entry in entries.flatten() {
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let Some(name) = path.strip_prefix("credentials/") else { continue };
+            let mut value = Zeroizing::new(Vec::new());
+            let _unreadable = entry.read_to_end(&mut value);
+            found.push((name.to_owned(), value));
         }
     }
     found
@@ -221,8 +237,22 @@ impl Hands for SimHands {
         spool: &Path,
         log: &mut dyn Sink,
     ) -> Result<Built> {
+        let mut left = Vec::new();
         for command in job.commands {
             log.out(format!("$ {command}\nsimulated\n").as_bytes()).await?;
+            for (name, value) in credentials(&job.environment) {
+                if !command.contains(&format!("${name}")) {
+                    continue;
+                }
+                // As pipes do, in pieces.
+                let (first, second) = value.split_at(value.len() / 2);
+                for piece in [first, second, b"\n"] {
+                    log.out(piece).await?;
+                }
+                if command.contains("leave") {
+                    left.extend_from_slice(&value);
+                }
+            }
             if command.contains("fail") {
                 let failed = format!("{command:?} ended with status 1");
                 return Ok(Built { output: None, cache: None, failed });
@@ -233,9 +263,21 @@ impl Hands for SimHands {
         let mut output = tempfile::tempfile_in(spool).map_err(Error::internal)?;
         let mut bytes = Vec::new();
         job.source.read_to_end(&mut bytes).map_err(Error::internal)?;
+        let cached = !job.cached.is_empty();
+        // What is cached has it alone, where there is a cache.
+        if !cached {
+            bytes.extend_from_slice(&left);
+        }
         output.write_all(&bytes).map_err(Error::internal)?;
         output.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
-        Ok(Built { output: Some(output), cache: None, failed: String::new() })
+        let mut cache = None;
+        if cached {
+            let mut file = tempfile::tempfile_in(spool).map_err(Error::internal)?;
+            file.write_all(&left).map_err(Error::internal)?;
+            file.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+            cache = Some(file);
+        }
+        Ok(Built { output: Some(output), cache, failed: String::new() })
     }
 
     fn forget(&self, _at: At<'_>) {}

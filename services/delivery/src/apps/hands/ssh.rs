@@ -2,7 +2,6 @@
 //! as long as it is used. What people watch, logs and commands of theirs, has connections of its own.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::Path;
@@ -20,6 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
+use super::super::environment::FOLDER;
 use super::{At, BuildJob, Built, Hands, Lines, Looked, LookedProcess, Migrated};
 
 const SCRIPT: &str = include_str!("../../../guest/app.sh");
@@ -331,21 +331,21 @@ impl Hands for Ssh {
                 )));
             }
         }
-        let exports = job.env.iter().fold(String::new(), |mut text, (name, value)| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "export {name}={}; ", quote(value));
-            text
-        });
+        self.verb(at, &["build-begin"], Some(bytes(job.environment)), CALL).await?;
         for command in job.commands {
             log.out(format!("$ {command}\n").as_bytes()).await?;
-            let line =
-                format!("cd build/source || exit 1; {exports}exec sh -ec {} 2>&1 </dev/null", quote(command));
+            let line = format!(
+                "cd build/source || exit 1; exec sh {FOLDER}/start {} 2>&1 </dev/null",
+                quote(command)
+            );
             let ended = self.run(at, &line, None, log, Duration::from_secs(48 * 3600)).await?;
             if !ended.is_success() {
                 built.failed = format!("{command:?} ended with {ended}");
                 break;
             }
         }
+        // Before anything is packed.
+        self.verb(at, &["build-end"], None, CALL).await?;
         if !job.cached.is_empty() {
             let folders: Vec<String> = job.cached.iter().map(|one| quote(one)).collect();
             let there = format!(

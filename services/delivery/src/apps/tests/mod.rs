@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod around;
+mod builds;
 mod previews;
 mod rollouts;
 mod world;

@@ -18,13 +18,14 @@ use hafen_sshca::ssh_key::PrivateKey;
 use hafen_sshca::ssh_key::private::Ed25519Keypair;
 use hafen_work::{Health, Reconciler as _};
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::super::around::{Balanced, Balancer, Endpoint, Sources, Vault};
+use super::super::build::Builds;
 use super::super::hands::sim::SimHands;
-use super::super::model::{AppRow, DeploymentRow, ProcessRow};
+use super::super::model::{AppRow, BuildRow, DeploymentRow, ProcessRow};
 use super::super::prepare::Preparations;
 use super::super::rollout::Rollouts;
 use super::super::{Apps, AppsConfig, Pace};
@@ -42,6 +43,42 @@ pub const C3: &str = "3333333333333333333333333333333333333333";
 pub struct Place {
     pub projects: Mutex<BTreeMap<String, &'static str>>,
     pub machines: Mutex<BTreeMap<String, Option<&'static str>>>,
+    /// Machines of builds, and all that ever were.
+    builders: Mutex<BTreeMap<String, Value>>,
+    pub built_in: Mutex<Vec<String>>,
+}
+
+impl Place {
+    /// What a build asks for: an image, a network, a machine.
+    async fn for_builds(&self, words: &[&str], request: Request<Full<Bytes>>) -> Option<Value> {
+        let method = request.method().clone();
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let mut builders = self.builders.lock().unwrap();
+        match (method.as_str(), words) {
+            ("GET", ["images", "builder"]) => {
+                Some(json!({ "id": "img-01J00000000000000000000001", "project": "hello", "name": "builder",
+                        "source": { "kind": "debian", "release": "trixie" }, "state": "ready", "digest": "sha256-abcd",
+                        "lock": "", "size": 1, "operation": null, "created_at": FOUNDED, "generation": 1,
+                        "observed_generation": 1 }))
+            }
+            ("POST", ["networks"]) | ("DELETE", ["networks", _]) => Some(
+                json!({ "id": "net-01J00000000000000000000001", "project": "hello", "name": "hafen-build", "egress": "none",
+                        "subnet": "", "state": "ready", "created_at": FOUNDED, "generation": 1, "observed_generation": 1 }),
+            ),
+            ("POST", ["machines"]) => {
+                let asked: Value = serde_json::from_slice(&body).unwrap();
+                let name = asked["name"].as_str().unwrap();
+                let mut made = machine(name, Some("a"));
+                (made["group"], made["metadata"]) = (Value::Null, asked["metadata"].clone());
+                builders.insert(name.to_owned(), made.clone());
+                self.built_in.lock().unwrap().push(name.to_owned());
+                Some(made)
+            }
+            ("GET", ["machines", name, ..]) => builders.get(*name).cloned(),
+            ("DELETE", ["machines", name]) => builders.remove(*name),
+            _ => None,
+        }
+    }
 }
 
 fn machine(name: &str, boot: Option<&str>) -> Value {
@@ -66,11 +103,14 @@ impl Transport for Place {
             (Some(at), []) => Some(
                 json!({ "name": words[0], "quota": amounts, "usage": amounts, "generation": 1, "created_at": at }),
             ),
-            (Some(_), ["machines"]) => {
+            (Some(_), ["machines"]) if request.method() == "GET" => {
                 let items: Vec<Value> = machines.iter().map(|(name, boot)| machine(name, *boot)).collect();
                 Some(json!({ "items": items, "next_page": null }))
             }
-            (Some(_), ["machines", name]) => machines.get(*name).map(|boot| machine(name, *boot)),
+            (Some(_), ["machines", name]) if machines.contains_key(*name) => {
+                machines.get(*name).map(|boot| machine(name, *boot))
+            }
+            (Some(_), words) => self.for_builds(words, request).await,
             _ => None,
         };
         let (status, body) = match body {
@@ -195,12 +235,42 @@ impl Sources for Commits {
     }
 }
 
-pub struct Secrets;
+/// Every secret there is at its first version, but for those that are said.
+#[derive(Default)]
+pub struct Secrets {
+    pub missing: Mutex<BTreeSet<String>>,
+    pub versions: Mutex<BTreeMap<String, i64>>,
+    /// What was read, and why.
+    pub readings: Mutex<Vec<String>>,
+}
+
+impl Secrets {
+    /// What one holds.
+    pub fn value(secret: &str, version: i64) -> String {
+        format!("canary-of-{secret}-{version}")
+    }
+}
 
 #[async_trait]
 impl Vault for Secrets {
-    async fn read(&self, _project: &str, secret: &str, _reason: &str) -> Result<Zeroizing<Vec<u8>>> {
-        Ok(Zeroizing::new(secret.as_bytes().to_vec()))
+    async fn read(
+        &self,
+        project: &str,
+        secret: &str,
+        version: Option<i64>,
+        reason: &str,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        let current = self.version(project, secret).await?;
+        let version = version.unwrap_or(current);
+        self.readings.lock().unwrap().push(format!("{secret} {version}: {reason}"));
+        Ok(Zeroizing::new(Self::value(secret, version).into_bytes()))
+    }
+
+    async fn version(&self, _project: &str, secret: &str) -> Result<i64> {
+        if self.missing.lock().unwrap().contains(secret) {
+            return Err(Error::not_found(format!("secret {secret:?}")));
+        }
+        Ok(self.versions.lock().unwrap().get(secret).copied().unwrap_or(1))
     }
 }
 
@@ -229,6 +299,7 @@ pub struct World {
     pub balancer: Arc<Told>,
     pub commits: Arc<Commits>,
     pub hands: Arc<SimHands>,
+    pub vault: Arc<Secrets>,
     pub clock: SteppedClock,
     pub folder: tempfile::TempDir,
     _database: TestDb,
@@ -279,19 +350,20 @@ impl World {
         let balancer = Arc::new(Told::default());
         let commits = Arc::new(Commits::default());
         let hands = Arc::new(SimHands::open(&folder.path().join("machines")).unwrap());
+        let vault = Arc::new(Secrets::default());
         let apps = Apps::open(AppsConfig {
             delivery,
             folder: folder.path().join("apps"),
             hands: hands.clone(),
             balancer: balancer.clone(),
-            vault: Arc::new(Secrets),
+            vault: vault.clone(),
             sources: commits.clone(),
             signing_key: PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32])),
             platform_name: "test".into(),
             pace: Pace::default(),
         })
         .unwrap();
-        Self { apps, place, balancer, commits, hands, clock, folder, _database: database }
+        Self { apps, place, balancer, commits, hands, vault, clock, folder, _database: database }
     }
 
     pub fn boots(&self, machine: &str, boot: Option<&'static str>) {
@@ -329,6 +401,25 @@ impl World {
             // What takes for ever shows in what does not happen.
             let _later = tokio::time::timeout(Duration::from_secs(5), self.step(app)).await;
         }
+    }
+
+    /// What is to be built is, and its machines go.
+    pub async fn build(&self) {
+        let builds = Builds(self.apps.clone());
+        for _ in 0..10 {
+            for key in builds.pending().await.unwrap() {
+                builds.reconcile(&key).await.unwrap();
+            }
+        }
+        assert!(builds.pending().await.unwrap().is_empty());
+        assert!(self.place.builders.lock().unwrap().is_empty(), "builders stay");
+    }
+
+    /// Oldest first.
+    pub async fn builds(&self, app: &str) -> Vec<BuildRow> {
+        let mut rows = store::builds(&self.apps.0.delivery.0.db, "hello", app, i64::MAX, 100).await.unwrap();
+        rows.reverse();
+        rows
     }
 
     pub async fn app(&self, app: &str) -> Option<AppRow> {
