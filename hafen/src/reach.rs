@@ -110,10 +110,10 @@ pub fn page(home: &Home, path: &str) -> Option<String> {
     (!url.is_empty()).then(|| format!("{url}{path}"))
 }
 
-/// Where an invitation is accepted in a browser. The secret stands behind the `#`: browsers keep that to themselves, so that it is in no
-/// log of requests.
-pub fn invitation_page(home: &Home, secret: &str) -> Option<String> {
-    page(home, &format!("/invitation#{}", secret.trim()))
+/// Where an invitation is accepted in a browser, for a note that itself holds no secret. That stands behind the `#`, which browsers keep
+/// to themselves, so that it is in no log of requests.
+pub fn invitation_page(home: &Home) -> Option<String> {
+    page(home, "/invitation#SECRET")
 }
 
 /// A client of the platform meant.

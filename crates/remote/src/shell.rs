@@ -93,7 +93,8 @@ impl Shell {
             while let Some(message) = reader.wait().await {
                 match message {
                     ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
-                        if heard.send(data).await.is_err() {
+                        let gone = heard.send(data).await.is_err();
+                        if gone {
                             return Ok(Ended::Otherwise);
                         }
                     }

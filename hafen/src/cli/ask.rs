@@ -116,14 +116,13 @@ impl Ask {
                 for line in lines(&rest) {
                     output::note(&line);
                 }
-                let secret = text(&secret.unwrap_or_default());
                 if matches!(self.show, Show::Invitation)
-                    && let Some(page) = crate::reach::invitation_page(&crate::home::Home::find()?, &secret)
+                    && let Some(page) = crate::reach::invitation_page(&crate::home::Home::find()?)
                 {
-                    output::note(&format!("to be opened in a browser by whom it is for: {page}"));
+                    output::note(&format!("whom it is for accepts it in a browser, at {page}"));
                 }
                 output::note("the secret is shown this once:");
-                output::line(&secret);
+                output::line(&text(&secret.unwrap_or_default()));
                 Ok(())
             }
             Show::One | Show::List(_) | Show::All(_) => {

@@ -76,15 +76,11 @@ pub async fn run(context: &Context, args: InviteOwnerArgs) -> Result<()> {
         return output::json(&made);
     }
     output::note(&format!("Good once, until {}, for whoever has it.", made.invitation.expires_at));
-    match home.endpoint() {
-        Ok(endpoint) if !endpoint.public_url.is_empty() => {
-            let public = endpoint.public_url.trim_end_matches('/');
-            output::note(&format!("To be opened in a browser: {public}/invitation#{}", made.token));
-        }
-        _ => output::note(
-            "Accept it in a browser, at /invitation of the platform, or as docs/how-to/sign-in.md says.",
-        ),
-    }
+    let page = home.endpoint().map(|endpoint| endpoint.public_url).unwrap_or_default();
+    output::note(&format!(
+        "It is accepted in a browser, at {}/invitation#SECRET",
+        page.trim_end_matches('/')
+    ));
     output::line(&made.token);
     Ok(())
 }

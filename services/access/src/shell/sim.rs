@@ -55,22 +55,15 @@ impl Simulated {
                 let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
                 shown.extend_from_slice(b"\r\n");
                 let words: Vec<&str> = line.split_whitespace().collect();
-                match words.as_slice() {
-                    [] => {}
+                let said = match words.as_slice() {
+                    [] => String::new(),
                     ["exit"] => return Some(0),
                     ["exit", status] => return Some(status.parse::<u8>().map_or(2, u32::from)),
-                    ["stty", "size"] => {
-                        shown.extend_from_slice(
-                            format!("{} {}\r\n", self.size.rows, self.size.columns).as_bytes(),
-                        );
-                    }
-                    ["echo", rest @ ..] => {
-                        shown.extend_from_slice(format!("{}\r\n", rest.join(" ")).as_bytes())
-                    }
-                    [word, ..] => {
-                        shown.extend_from_slice(format!("{word}: only on a real machine\r\n").as_bytes())
-                    }
-                }
+                    ["stty", "size"] => format!("{} {}\r\n", self.size.rows, self.size.columns),
+                    ["echo", rest @ ..] => format!("{}\r\n", rest.join(" ")),
+                    [word, ..] => format!("{word}: only on a real machine\r\n"),
+                };
+                shown.extend_from_slice(said.as_bytes());
                 shown.extend_from_slice(self.prompt().as_bytes());
             }
             3 => {
@@ -78,10 +71,11 @@ impl Simulated {
                 shown.extend_from_slice(format!("^C\r\n{}", self.prompt()).as_bytes());
             }
             4 if self.line.is_empty() => return Some(0),
+            // Nothing is left to rub out.
+            8 | 127 if self.line.is_empty() => {}
             8 | 127 => {
-                if self.line.pop().is_some() {
-                    shown.extend_from_slice(b"\x08 \x08");
-                }
+                self.line.pop();
+                shown.extend_from_slice(b"\x08 \x08");
             }
             byte if byte >= b' ' && self.line.len() < LINE => {
                 self.line.push(byte);
