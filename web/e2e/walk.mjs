@@ -1,13 +1,13 @@
 // Walks through the console of a running platform, as its first owner: `HAFEN_URL`, `HAFEN_INVITATION`, and a project `hello` with
-// machines and the app `shop`. Each step is what a person does and sees; anything else ends the walk with exit code 1.
+// machines and the app `shop` (`real`: nothing but real machines to be had). Each step is what a person does and sees; anything else ends the walk with exit code 1.
 import assert from 'node:assert/strict'
 import { launch, look, open, settled } from './browser.mjs'
-import { steps } from './steps.mjs'
 
 const url = process.env.HAFEN_URL
 const invitation = process.env.HAFEN_INVITATION
 assert(url && invitation, 'HAFEN_URL and HAFEN_INVITATION are needed')
-const only = process.argv.slice(2)
+const [which = 'steps', ...only] = process.argv.slice(2)
+const { steps } = await import(`./${which}.mjs`)
 
 const browser = await launch()
 const began = Date.now()

@@ -9,8 +9,8 @@ fn web() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../web")
 }
 
-/// Runs a script of `web/e2e` against the platform; its output is the test's.
-fn walk(platform: &Platform, script: &str, steps: &[&str]) {
+/// Runs one of the walks of `web/e2e` over the platform; its output is the test's.
+fn walk(platform: &Platform, which: &str) {
     let modules = web().join("node_modules/playwright-core");
     assert!(modules.exists(), "{} is missing: run `make console` first", modules.display());
     let endpoint = std::fs::read_to_string(platform.home.path().join("api.json")).unwrap();
@@ -19,11 +19,11 @@ fn walk(platform: &Platform, script: &str, steps: &[&str]) {
     let url = endpoint["url"].as_str().unwrap().replace("127.0.0.1", "localhost");
     let invitation = std::fs::read_to_string(platform.home.path().join("invitation")).unwrap();
     let output = Command::new("node")
-        .arg(web().join("e2e").join(script))
-        .args(steps)
+        .arg(web().join("e2e/walk.mjs"))
+        .arg(which)
         .env("HAFEN_URL", &url)
         .env("HAFEN_INVITATION", invitation.trim())
-        .env("HAFEN_PICTURE", PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("console-failure.png"))
+        .env("HAFEN_PICTURE", PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("console-{which}.png")))
         .output()
         .unwrap();
     let said = text(&output.stdout) + &text(&output.stderr);
@@ -41,5 +41,10 @@ fn every_screen_in_both_languages_and_colours() {
     shop.settles();
     shop.push("two");
     shop.settles();
-    walk(&shop.platform, "walk.mjs", &[]);
+    walk(&shop.platform, "steps");
+}
+
+#[test]
+fn from_a_plan_to_a_shell_and_back_on_real_machines() {
+    walk(&Platform::real(), "real");
 }
