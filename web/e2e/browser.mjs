@@ -25,6 +25,12 @@ export async function open(browser, url, { language = 'en', theme = 'light', wid
   })
   const page = await context.newPage()
   const faults = []
+  // Says which element, and by what, where the console only says that something was refused.
+  await page.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', (event) => {
+      console.error(`policy: ${event.violatedDirective} at ${event.sourceFile}:${event.lineNumber}:${event.columnNumber} ${event.sample} ${event.target?.outerHTML?.slice(0, 200) ?? ''}`)
+    })
+  })
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`))
   page.on('console', (message) => {
     if (message.type() !== 'error') return
@@ -42,9 +48,13 @@ export async function open(browser, url, { language = 'en', theme = 'light', wid
   return { context, page, faults }
 }
 
-/** Until the screen has what it asked for. */
+/** Until the screen has what it asked for, and nothing fades in or out any more. */
 export async function settled(page) {
-  await page.waitForFunction(() => !document.querySelector('[aria-busy=true]') && document.querySelector('h1, h2'), undefined, { timeout: 15_000 })
+  const calm = () => {
+    const moving = document.getAnimations().some((one) => one.playState === 'running' && one.effect?.getComputedTiming().iterations !== Infinity)
+    return !moving && !document.querySelector('[aria-busy=true], [class*=-leave-active]') && document.querySelector('h1, h2')
+  }
+  await page.waitForFunction(calm, undefined, { timeout: 15_000 })
 }
 
 /** What axe finds serious on the page as it is, and what went wrong until now: there may be neither. */
