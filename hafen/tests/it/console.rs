@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::http::token;
 use crate::people::{PASSWORD, call, first_owner, totp};
-use crate::platform::{Platform, text};
+use crate::platform::{Platform, text, until};
 
 const OWN: &str = "Sec-Fetch-Site: same-origin";
 const CROSS: &str = "Sec-Fetch-Site: cross-site";
@@ -212,11 +212,10 @@ fn a_session_in_a_cookie_counts_for_the_platforms_own_pages() {
         Browser::new(&platform, "no-jar").ask("GET", "/api/v1/whoami", &[OWN, &two], None).status,
         401
     );
-    let calls = platform.json(&["ledger", "list", "--limit", "0"]).to_string();
-    assert!(
-        calls.contains(end) && calls.contains("session/ses-"),
-        "a call by cookie is in the ledger: {calls}"
-    );
+    until("a call by cookie is in the ledger", || {
+        let calls = platform.json(&["ledger", "list", "--limit", "0"]).to_string();
+        (calls.contains(end) && calls.contains("session/ses-")).then_some(())
+    });
 
     // Events, as `EventSource` asks for them.
     let mut events = browser.curl("GET", "/api/v1/events?after=0", &[OWN, "Accept: text/event-stream"], None);

@@ -97,6 +97,10 @@ fn newest(platform: &Platform) -> Value {
     sessions(platform).swap_remove(0)
 }
 
+fn ledger(platform: &Platform) -> String {
+    platform.json(&["ledger", "list", "--limit", "0"]).to_string()
+}
+
 #[test]
 fn a_shell_is_a_session_of_its_person() {
     let world = World::new();
@@ -189,9 +193,9 @@ fn a_shell_ends_with_its_certificate_and_with_the_session_of_the_browser() {
     platform.good(&["access", "revoke", "--serial", serial, "--reason", "a test"]);
     terminal.ends_as_revoked(revoked);
     until("it is written down", || (newest(&platform)["end_reason"] == "revoked").then_some(()));
-    let entries = platform.json(&["ledger", "list", "--limit", "0"]).to_string();
     for wanted in ["access.certificate_issued", "access.session_opened", "access.session_closed", serial] {
-        assert!(entries.contains(wanted), "{wanted}: {entries}");
+        // The ledger follows a moment later.
+        until(wanted, || ledger(&platform).contains(wanted).then_some(()));
     }
 
     // Its owner signs out in another tab.
