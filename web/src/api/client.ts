@@ -50,11 +50,14 @@ interface Outcome<T> {
   response: Response
 }
 
+/** Where an endpoint answers with an object or with a stream of text, as it is asked, the object is meant. */
+type Body<T> = [Exclude<NonNullable<T>, string>] extends [never] ? NonNullable<T> : Exclude<NonNullable<T>, string>
+
 /** The body of a good answer; throws a `Problem` otherwise. */
-export async function good<T>(outcome: Promise<Outcome<T>>): Promise<NonNullable<T>> {
+export async function good<T>(outcome: Promise<Outcome<T>>): Promise<Body<T>> {
   const { data, response, ...rest } = (await outcome) as Outcome<T> & { error?: unknown }
   if (!response.ok) throw Problem.of(rest.error, response.status)
-  return data as NonNullable<T>
+  return data as Body<T>
 }
 
 interface Page<T> {
@@ -70,7 +73,7 @@ export async function all<T>(
   const items: T[] = []
   let next: string | null | undefined
   do {
-    const page: Page<T> = await good(read(next ? { limit: 1000, page: next } : { limit: 1000 }))
+    const page = await good<Page<T>>(read(next ? { limit: 1000, page: next } : { limit: 1000 }))
     items.push(...page.items)
     next = page.next_page
   } while (next && items.length < most)

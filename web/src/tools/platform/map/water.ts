@@ -16,14 +16,16 @@ function tile(machine: MachineMark, project: string, words: MapWords, w: number)
   for (const process of machine.processes) apps.set(process.app, (apps.get(process.app) ?? 0) + 1)
   const running = [...apps].map(([app, n]) => (n > 1 ? `${app} ×${n}` : app)).join(', ')
   const state = words.state(machine.state)
+  const below = machine.tone === 'good' ? running || (machine.address ?? '') : state
   return {
     key: `machine/${machine.name}`,
     kind: 'machine',
     title: fit(machine.name, w - 36, 13),
-    sub: fit(machine.tone === 'good' ? running || machine.address : state, w - 36, 11),
+    sub: fit(below, w - 36, 11),
     tone: machine.tone,
     to: `/projects/${project}/machines/${machine.name}`,
-    said: [machine.name, state, machine.address, running].filter(Boolean).join(', '),
+    // What is read begins with what is seen.
+    said: [...new Set([machine.name, below, state, machine.address, running])].filter(Boolean).join(', '),
     x: 0,
     y: 0,
     w,
