@@ -101,7 +101,7 @@ impl Pushed for Apps {
         if self.was_heard(&push.id).await? {
             return Ok(());
         }
-        push.actor.clone().acts(self.push_heard(push)).await?;
+        Box::pin(push.actor.clone().acts(self.push_heard(push))).await?;
         self.hear(&push.id).await
     }
 
