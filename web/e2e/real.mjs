@@ -33,16 +33,19 @@ async function apply({ person: { page } }) {
   await page.goto('/projects/hello/plan')
   await page.locator('.cm-content').click()
   await page.keyboard.press('Control+a')
+  await page.keyboard.press('Delete')
   await page.keyboard.insertText(MANIFEST)
   await page.getByText('The manifest is in order.').waitFor()
   await page.getByRole('button', { name: 'Plan', exact: true }).click()
   await page.getByRole('button', { name: 'Approve and apply' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Approve and apply' }).click()
+  // Sent, before the page is left.
+  await page.getByRole('dialog').waitFor({ state: 'hidden' })
   // An image may have to be built first.
   await page.goto('/projects/hello/machines')
-  await page.getByRole('link', { name: 'web', exact: true }).waitFor({ timeout: 300_000 })
+  await page.getByRole('link', { name: 'web', exact: true }).waitFor({ timeout: 200_000 })
   await page.getByRole('link', { name: 'web', exact: true }).click()
-  await page.locator('.page-head').getByText('running').waitFor({ timeout: 300_000 })
+  await page.locator('.page-head').getByText('running').waitFor({ timeout: 200_000 })
 }
 
 /** What the terminal shows, put together as a person reads it. */
@@ -54,7 +57,7 @@ async function shell({ person: { page, faults } }) {
   const terminal = page.locator('.xterm-helper-textarea')
   await terminal.focus()
   await page.keyboard.type('echo $((6*7)); stty size; id -un\n')
-  await page.waitForFunction(() => /^42\s*$/m.test(document.querySelector('.xterm-rows')?.innerText ?? ''), undefined, { timeout: 30_000 })
+  await page.waitForFunction(() => /^42\s*\n\d+ \d+\s*$/m.test(document.querySelector('.xterm-rows')?.innerText ?? ''), undefined, { timeout: 30_000 })
   const [, rows, columns] = /^(\d+) (\d+)\s*$/m.exec(await shown(page)) ?? []
   assert.ok(Number(rows) > 5 && Number(columns) > 40, `the size of the window is the terminal's: ${rows} ${columns}`)
   await page.setViewportSize({ width: 900, height: 700 })
@@ -74,7 +77,7 @@ async function serial({ person: { page } }) {
   await page.getByText('connected', { exact: true }).waitFor({ timeout: 60_000 })
   await page.locator('.xterm-helper-textarea').focus()
   await page.keyboard.press('Enter')
-  await page.waitForFunction(() => /login:/.test(document.querySelector('.xterm-rows')?.innerText ?? ''), undefined, { timeout: 60_000 })
+  await page.waitForFunction(() => /hafen@web/.test(document.querySelector('.xterm-rows')?.innerText ?? ''), undefined, { timeout: 60_000 })
 }
 
 async function destroy({ person: { page }, authenticator }) {
