@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,8 +18,13 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=dist");
     // cargo takes what is not there for changed each time, and would compile this and the binary anew for ever. An empty folder can
-    // be watched: what appears in it is noticed, and that it goes. Where sources may not be written to, it is only slower.
-    let _read_only = fs::create_dir_all(&dist);
+    // be watched: what appears in it is noticed, and that it goes. It is an old one, because what is newer than this run counts as
+    // changed by it. Where sources may not be written to, it is only slower.
+    if !dist.exists() {
+        let _read_only = fs::create_dir(&dist)
+            .and_then(|()| fs::File::open(&dist))
+            .and_then(|folder| folder.set_modified(UNIX_EPOCH));
+    }
     let mut files = Vec::new();
     collect(&dist, &mut files)?;
     files.sort();

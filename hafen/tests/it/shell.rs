@@ -13,6 +13,9 @@ use crate::http::{send, token};
 use crate::platform::{Platform, until};
 use crate::roles::World;
 
+/// For a machine that is emulated on a busy host. A terminal is pinged for as long as it is open, so that reads alone never time out.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A terminal in a browser.
 pub struct Terminal {
     socket: WebSocket<TcpStream>,
@@ -57,7 +60,9 @@ impl Terminal {
 
     /// Reads until it shows this, and forgets what was before.
     pub fn shows(&mut self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "it never showed {wanted:?}: {:?}", self.shown);
             if let Some(at) = self.shown.find(wanted) {
                 self.shown.drain(..at + wanted.len());
                 return;
@@ -74,7 +79,9 @@ impl Terminal {
 
     /// Reads until it is closed: the code, and the reason.
     pub fn closed(mut self) -> (u16, String) {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "it was never closed");
             match self.socket.read().unwrap() {
                 Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.as_str().to_owned()),
                 Message::Close(None) => return (1005, String::new()),
@@ -222,12 +229,13 @@ pub fn on_a_machine(platform: &Platform) {
     let open = newest(platform);
     let (serial, key_id) = (open["serial"].as_str().unwrap(), open["key_id"].as_str().unwrap());
     // The machine's own log names the person and the certificate.
-    terminal.send("sudo journalctl -t sshd-session -t sshd --no-pager | grep -c 'ID [^ ]* (serial '\r");
-    terminal.send(&format!("sudo journalctl --no-pager | grep -c 'ID {key_id} (serial {serial})'\r"));
-    terminal.shows(")'\r\n1\r\n");
+    let count =
+        format!("echo count=$(sudo journalctl --no-pager | grep -c 'ID {key_id} (serial {serial})')\r");
+    terminal.send(&count);
+    terminal.shows("count=1\r\n");
     // Interrupts reach what runs there.
-    terminal.send("sleep 600\r");
-    terminal.shows("sleep 600\r\n");
+    terminal.send("sh -c 'echo is-$((1+0))-there; exec sleep 600'\r");
+    terminal.shows("is-1-there\r\n");
     terminal.send("\x03");
     terminal.send("exit 7\r");
     assert_eq!(terminal.closed(), (1000, "exit 7".to_owned()));
