@@ -89,7 +89,7 @@ async function destroy({ person: { page }, authenticator }) {
   await dialog.getByRole('button', { name: 'Destroy everything' }).click()
   await Promise.race([stepUp(page, authenticator).catch(() => undefined), dialog.waitFor({ state: 'hidden' })])
   await page.goto('/projects/hello/machines')
-  await page.getByRole('link', { name: 'web', exact: true }).waitFor({ state: 'detached', timeout: 120_000 })
+  await page.getByText('No machines yet').waitFor({ timeout: 120_000 })
 }
 
 export const steps = { owner, apply, shell, serial, destroy }
