@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test bench console lint tools packages openapi fmt
+.PHONY: help demo test bench console screenshots lint tools packages openapi fmt
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,6 +24,7 @@ demo: packages console ## Build, start the platform, apply examples/hello, check
 	@scripts/demo
 
 test: packages console ## Run every test
+	cd web && npm test
 	cargo test --workspace --locked
 
 bench: packages console ## Measure; prints a table, writes bench/results/*.json
@@ -41,6 +42,9 @@ lint: tools ## Format, lints, licences, advisories, unused dependencies, house r
 tools: ## Install the tools that lint needs
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	@command -v cargo-machete >/dev/null || cargo install --locked cargo-machete
+
+screenshots: console ## Pictures of every screen of the console, German and English, under target/screenshots
+	cd web && npm run screenshots
 
 openapi: ## Write the committed OpenAPI document, JSON Schema and command reference anew
 	HAFEN_UPDATE=1 cargo test --workspace --locked committed
