@@ -28,7 +28,7 @@ export function answerOf(method, path, query = new URLSearchParams()) {
   const content = resolve(document, response).content ?? {}
   const schema = content['application/json']?.schema
   const special = method === 'get' || method === 'post' ? answers[route.path] : undefined
-  if (route.path === '/api/v1/policy/permitted') return { status: 200, body: { actions: actions(), step_up: [] } }
+  if (route.path === '/api/v1/policy/permitted') return { status: 200, body: { place: query.get('project') ? `project/${query.get('project')}` : 'organisation', actions: actions(), step_up: [] } }
   if (special && (method === 'get' || route.path.endsWith('/plans'))) {
     const value = special(parts, query)
     if (value === undefined) return { status: 404, body: problem(404, 'not_found', 'there is nothing of that name') }
