@@ -129,7 +129,7 @@ fn from_a_commit_to_pages_and_back() {
     // The build found what the last one left in its cache, and no secret.
     let log = shop.platform.good(&["build", "log", "shop", "b2"]);
     assert!(log.contains("\nv1\n") && log.contains("\n0\n"), "{log}");
-    assert!(log.contains("\nsearched\n") && !log.contains("IT LEAKS"), "{log}");
+    assert!(log.contains("\nsearched\n") && !leaks(&log), "{log}");
 
     // A broken third rolls back by itself, and says why.
     version(&shop, "v3 broken");
@@ -202,13 +202,18 @@ fn from_a_commit_to_pages_and_back() {
     shop.platform.good(&["destroy", "--yes"]);
 }
 
+/// Whether the search found something; the command itself, which the log tells as well, has the words in it.
+fn leaks(log: &str) -> bool {
+    log.lines().any(|line| line == "IT LEAKS")
+}
+
 /// What was told of the secret of the first build, and what it left.
 fn the_build_kept_its_secret(shop: &Shop) {
     let log = shop.platform.good(&["build", "log", "shop", "b1"]);
     for wanted in ["\nit's release, the token is ***\n", "\n700 hafen\n600 hafen\n", "\nsearched\n"] {
         assert!(log.contains(wanted), "{wanted}: {log}");
     }
-    assert!(!log.contains("IT LEAKS") && !log.contains(BUILD_CANARY), "{log}");
+    assert!(!leaks(&log) && !log.contains(BUILD_CANARY), "{log}");
     let hash = shop.sh(&format!("printf %s {BUILD_CANARY} | sha256sum | cut -c 1-64"));
     let left = shop.platform.good(&["app", "exec", "shop", "--", "cat token.sha256"]);
     assert_eq!(left.trim(), hash, "the build had it");
