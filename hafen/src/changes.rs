@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use hafen_base::{PageLimit, Permitted, Result};
+use hafen_base::{Error, PageLimit, Permitted, Result};
 use hafen_client::wire::{Event, List, PlatformChange, Problem};
 use hafen_http::{ApiResult, Json, Query, Sees, StillPermitted};
 use hafen_work::{EventFilter, EventLog};
@@ -86,6 +86,13 @@ async fn change_list(
     Query(query): Query<ChangeQuery>,
 ) -> ApiResult<Response> {
     let limit = PageLimit::new(query.limit)?.get();
+    for (field, value, most) in [("/project", &query.project, 255), ("/object", &query.object, 512)] {
+        if value.as_ref().is_some_and(|text| text.chars().count() > most) {
+            return Err(
+                Error::invalid_field(field, format!("no name is longer than {most} characters")).into()
+            );
+        }
+    }
     let reader = Reader { changes, still, project: query.project, object: query.object };
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if accept.contains("text/event-stream") {
@@ -193,8 +200,7 @@ impl Reader {
                     _ => last,
                 };
                 for event in events {
-                    let data = serde_json::to_string(&change(service, event))
-                        .map_err(hafen_base::Error::internal)?;
+                    let data = serde_json::to_string(&change(service, event)).map_err(Error::internal)?;
                     frames.push(Bytes::from(format!("event: change\ndata: {data}\n\n")));
                 }
             }
