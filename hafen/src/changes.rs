@@ -3,30 +3,21 @@
 //! A change carries no state and no promise: a reader that was away reads anew what it shows, and goes on from now. Who needs
 //! every event in order reads those of the services (`/api/v1/events`), or the ledger.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
-use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use hafen_base::{Error, PageLimit, Permitted, Result};
 use hafen_client::wire::{Event, List, PlatformChange, Problem};
-use hafen_http::{ApiResult, Json, Query, Sees, StillPermitted};
+use hafen_http::{ApiResult, EventWriter, Json, Query, Sees, StillPermitted, event_writer};
 use hafen_work::{EventFilter, EventLog};
 use http::{HeaderMap, header};
 use serde::Deserialize;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::watch;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::services::Services;
 
-/// A reader that lags by so many frames is cut off: it would read anew in any case.
-const BUFFER: usize = 512;
-/// A comment this often keeps proxies from closing an idle stream, and notices a reader that is gone or has lost its right.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Changes read at a time from one service.
 const BATCH: u32 = 200;
 /// What people do to accounts and by SSH is for those who audit.
@@ -151,37 +142,22 @@ impl Reader {
         for log in &logs {
             positions.push(log.last().await?);
         }
-        let (sender, receiver) = mpsc::channel::<Bytes>(BUFFER);
+        let (writer, answer) = event_writer();
         tokio::spawn(async move {
-            if let Err(error) = self.carry(&logs, positions, &sender).await {
+            if let Err(error) = self.carry(&logs, positions, &writer).await {
                 tracing::debug!(cause = %error.cause_chain(), "a stream of changes ends: {error}");
             }
         });
-        let frames = futures::stream::unfold(receiver, |mut receiver| async move {
-            let bytes = receiver.recv().await?;
-            Some((Ok::<_, Infallible>(bytes), receiver))
-        });
-        Ok((
-            [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")],
-            Body::from_stream(frames),
-        )
-            .into_response())
+        Ok(answer)
     }
 
     /// Until the reader is gone, is too slow, or has lost its right.
-    async fn carry(
-        &self,
-        logs: &[EventLog],
-        mut positions: Vec<i64>,
-        sender: &mpsc::Sender<Bytes>,
-    ) -> Result<()> {
+    async fn carry(&self, logs: &[EventLog], mut positions: Vec<i64>, writer: &EventWriter) -> Result<()> {
         let mut bells: Vec<_> = logs.iter().map(EventLog::subscribe).collect();
         // So that a reader knows at once that the stream is there.
-        let mut frames = vec![Bytes::from_static(b": from now on\n\n")];
-        loop {
-            for bell in &mut bells {
-                bell.mark_unchanged();
-            }
+        let mut reads = writer.write(": from now on\n\n".into()).await;
+        while reads {
+            bells.iter_mut().for_each(watch::Receiver::mark_unchanged);
             let permitted = self.still.now().await?.unwrap_or(Permitted::Everything);
             let mut more = false;
             for ((service, log, permitted), position) in
@@ -201,27 +177,11 @@ impl Reader {
                 };
                 for event in events {
                     let data = serde_json::to_string(&change(service, event)).map_err(Error::internal)?;
-                    frames.push(Bytes::from(format!("event: change\ndata: {data}\n\n")));
+                    reads = reads && writer.write(format!("event: change\ndata: {data}\n\n")).await;
                 }
             }
-            for frame in frames.drain(..) {
-                match sender.try_send(frame) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Closed(_)) => return Ok(()),
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        let word = Bytes::from_static(b"event: cut_off\ndata: {}\n\n");
-                        let _gone = timeout(KEEP_ALIVE, sender.send(word)).await;
-                        return Ok(());
-                    }
-                }
-            }
-            if more {
-                continue;
-            }
-            let any = futures::future::select_all(bells.iter_mut().map(|bell| Box::pin(bell.changed())));
-            if timeout(KEEP_ALIVE, any).await.is_err() {
-                frames.push(Bytes::from_static(b": still here\n\n"));
-            }
+            reads = reads && (more || writer.wait(&mut bells).await);
         }
+        Ok(())
     }
 }

@@ -25,7 +25,7 @@ pub use paging::{Paging, list_of};
 pub use permitted::{Permits, Roles, Sees, StillPermitted};
 pub use problem::{ApiError, ApiResult, Verbatim};
 pub use site::Site;
-pub use sse::event_stream;
+pub use sse::{EventWriter, event_stream, event_writer};
 pub use tags::{IfMatch, LeaseNonce, RepeatKey, Tagged, etag};
 
 use std::sync::Arc;

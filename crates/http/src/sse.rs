@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use hafen_work::{EventFilter, EventLog};
 use http::header;
 use http_body_util::StreamBody;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::StillPermitted;
@@ -26,6 +26,53 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CUT_OFF: &str = "event: cut_off\ndata: {\"detail\":\"you read too slowly: connect again and read on from the last id \
                        you got\"}\n\n";
 
+/// Where the frames of a stream are written. A reader that does not keep up is cut off: what is in the buffer still reaches it,
+/// then the word that it was.
+pub struct EventWriter {
+    sender: mpsc::Sender<Bytes>,
+    too_slow: Arc<AtomicBool>,
+    patience: Duration,
+}
+
+impl EventWriter {
+    /// Writes a frame, as the format has it; false when nobody reads any more.
+    pub async fn write(&self, frame: String) -> bool {
+        let Ok(sent) = timeout(self.patience, self.sender.send(Bytes::from(frame))).await else {
+            tracing::debug!("an event reader is too slow and is cut off");
+            self.too_slow.store(true, Ordering::Release);
+            return false;
+        };
+        sent.is_ok()
+    }
+
+    /// Waits for one of the bells, and gives a sign of life where none rings; false when nobody reads any more.
+    pub async fn wait(&self, bells: &mut [watch::Receiver<()>]) -> bool {
+        let any = futures::future::select_all(bells.iter_mut().map(|bell| Box::pin(bell.changed())));
+        // A full buffer needs no sign of life; a reader that went away is noticed.
+        timeout(KEEP_ALIVE, any).await.is_ok()
+            || !matches!(
+                self.sender.try_send(Bytes::from_static(b": still here\n\n")),
+                Err(mpsc::error::TrySendError::Closed(_))
+            )
+    }
+}
+
+/// A stream of server-sent events, and where to write it. It ends when the writer goes.
+pub fn event_writer() -> (EventWriter, Response) {
+    writer(PATIENCE)
+}
+
+fn writer(patience: Duration) -> (EventWriter, Response) {
+    let (sender, receiver) = mpsc::channel::<Bytes>(BUFFER);
+    let too_slow = Arc::new(AtomicBool::new(false));
+    let frames = frames(receiver, Arc::clone(&too_slow));
+    let answer = (
+        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")],
+        Body::new(StreamBody::new(frames)),
+    );
+    (EventWriter { sender, too_slow, patience }, answer.into_response())
+}
+
 /// Streams events after position `after` that the filter lets through. What the reader may see is asked anew before each read: a
 /// role that was taken shows nothing more, and a credential that was ended ends the stream.
 pub fn event_stream(log: EventLog, after: i64, filter: EventFilter, still: StillPermitted) -> Response {
@@ -39,15 +86,13 @@ fn stream(
     still: StillPermitted,
     patience: Duration,
 ) -> Response {
-    let (sender, receiver) = mpsc::channel::<Bytes>(BUFFER);
-    let too_slow = Arc::new(AtomicBool::new(false));
-    let mark = Arc::clone(&too_slow);
-    // The task ends when the reader goes: its next send fails.
-    let mut bell = log.subscribe();
+    let (writer, answer) = writer(patience);
+    // The task ends when the reader goes: its next frame finds nobody.
+    let mut bell = [log.subscribe()];
     tokio::spawn(async move {
         let mut position = after;
         loop {
-            bell.mark_unchanged();
+            bell.iter_mut().for_each(watch::Receiver::mark_unchanged);
             match still.now().await {
                 Ok(None) => {}
                 Ok(Some(permitted)) => filter.permitted = permitted,
@@ -72,16 +117,8 @@ fn stream(
                 position = event.seq;
                 let Ok(data) = serde_json::to_string(&event) else { return };
                 let frame = format!("id: {}\nevent: {}\ndata: {data}\n\n", event.seq, event.kind);
-                match timeout(patience, sender.send(Bytes::from(frame))).await {
-                    Ok(Ok(())) => {}
-                    // Gone.
-                    Ok(Err(_)) => return,
-                    // What is in the buffer still reaches it, then the word that it was cut off.
-                    Err(_) => {
-                        tracing::debug!(position, "an event reader is too slow and is cut off");
-                        mark.store(true, Ordering::Release);
-                        return;
-                    }
+                if !writer.write(frame).await {
+                    return;
                 }
             }
             if more {
@@ -89,21 +126,12 @@ fn stream(
             }
             // What is not this reader's is not looked through again at every ring of the bell.
             position = position.max(last);
-            // A full buffer needs no sign of life; a reader that went away is noticed.
-            if timeout(KEEP_ALIVE, bell.changed()).await.is_err()
-                && let Err(mpsc::error::TrySendError::Closed(_)) =
-                    sender.try_send(Bytes::from_static(b": still here\n\n"))
-            {
+            if !writer.wait(&mut bell).await {
                 return;
             }
         }
     });
-    let frames = frames(receiver, too_slow);
-    (
-        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")],
-        Body::new(StreamBody::new(frames)),
-    )
-        .into_response()
+    answer
 }
 
 fn frames(

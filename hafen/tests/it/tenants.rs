@@ -11,7 +11,7 @@ use crate::http::send_body;
 use crate::platform::{Platform, text, until};
 use crate::roles::World;
 
-const LISTS: [&str; 5] = ["projects", "operations", "events", "ledger/entries", "access/sessions"];
+const LISTS: [&str; 6] = ["projects", "operations", "events", "changes", "ledger/entries", "access/sessions"];
 
 fn url(platform: &Platform) -> String {
     let endpoint = std::fs::read_to_string(platform.home.path().join("api.json")).unwrap();
@@ -115,6 +115,13 @@ fn lists_show_what_one_may_see_and_tell_nothing_of_the_rest() {
         }
         let seen: Vec<&str> = if expected.is_empty() { vec![] } else { expected.to_vec() };
         assert_eq!(names(token, "events", 1000), seen, "events");
+        let changes = all(&world, token, "changes", 1000);
+        let of_projects = projects_of(&changes).into_iter().filter(|name| !name.is_empty());
+        assert_eq!(of_projects.collect::<Vec<_>>(), seen, "changes");
+        // What people do to accounts is for who audits.
+        let audits = token == &tina || token == &world.operator;
+        let accounts = changes.iter().any(|change| change["service"] == "identity");
+        assert_eq!(accounts, audits, "{changes:?}");
         let seen: Vec<&str> = seen.into_iter().filter(|name| *name == "hello").collect();
         assert_eq!(names(token, "operations", 1), seen, "operations");
     }
@@ -192,11 +199,15 @@ struct Stream(BufReader<TcpStream>);
 
 impl Stream {
     fn open(platform: &Platform, token: &str, header: &str) -> Self {
+        Self::of("events", platform, token, header)
+    }
+
+    fn of(what: &str, platform: &Platform, token: &str, header: &str) -> Self {
         let address = url(platform).trim_start_matches("http://").to_owned();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let request = format!(
-            "GET /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/event-stream\r\nAuthorization: {token}\r\n{header}\r\n"
+            "GET /api/v1/{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/event-stream\r\nAuthorization: {token}\r\n{header}\r\n"
         );
         stream.write_all(request.as_bytes()).unwrap();
         Self(BufReader::new(stream))
@@ -224,6 +235,12 @@ fn a_stream_of_events_goes_by_the_role_while_it_lasts() {
     world.make("PUT", "/projects/other", &json!({}));
     let viewer = world.account("viewer", "project/hello", "viewer", &json!({}));
     let mut stream = Stream::open(&world.platform, &viewer, "");
+    let mut changes = Stream::of("changes", &world.platform, &viewer, "");
+    let mut line = String::new();
+    while line != ": from now on\n" {
+        line.clear();
+        assert!(changes.0.read_line(&mut line).unwrap() > 0, "it has begun");
+    }
     for (project, machines) in [("other", 301), ("hello", 302), ("other", 303), ("hello", 304)] {
         quota(&world, project, machines);
     }
@@ -248,6 +265,11 @@ fn a_stream_of_events_goes_by_the_role_while_it_lasts() {
     let mut rest = String::new();
     stream.0.read_to_string(&mut rest).unwrap();
     assert!(!rest.contains("data: "), "{rest}");
+    let mut told = String::new();
+    changes.0.read_to_string(&mut told).unwrap();
+    let told: Vec<Value> =
+        told.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    assert_eq!((projects_of(&told), told.len()), (vec!["hello".to_owned()], 2), "{told:?}");
 }
 
 /// Somebody with a token and certificates in a folder of their own.
