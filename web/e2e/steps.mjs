@@ -1,5 +1,6 @@
 // The steps of the walk, in order: what the first owner of a platform does, and what a viewer is shown.
 import assert from 'node:assert/strict'
+import { connect, createServer } from 'node:net'
 import { totp } from './totp.mjs'
 
 export const PASSWORD = 'a quiet harbour in winter'
@@ -207,16 +208,54 @@ async function ledger(walk) {
   await protocol.send('Fetch.disable')
 }
 
-/** What is shown while nothing answers says so, and goes on by itself. */
-async function offline({ person: { page, context, faults } }) {
-  await page.goto('/projects/hello/machines')
-  await page.getByRole('link', { name: 'web-1' }).waitFor()
-  await context.setOffline(true)
-  await page.goto('/projects/hello/machines').catch(() => undefined)
-  await context.setOffline(false)
-  await page.goto('/projects/hello/machines')
-  await page.getByRole('link', { name: 'web-1' }).waitFor()
-  faults.length = 0
+/** A way to the platform that can be cut, and mended. */
+async function wire(url) {
+  const sockets = new Set()
+  let whole = true
+  const server = createServer((near) => {
+    if (!whole) return near.destroy()
+    const far = connect(Number(new URL(url).port), '127.0.0.1')
+    for (const [one, other] of [[near, far], [far, near]]) {
+      sockets.add(one)
+      one.on('error', () => other.destroy()).on('close', () => (sockets.delete(one), other.destroy()))
+      one.pipe(other)
+    }
+  })
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://localhost:${server.address().port}`,
+    cut() {
+      whole = false
+      for (const socket of sockets) socket.destroy()
+    },
+    mend() {
+      whole = true
+    },
+    end: () => server.close(),
+  }
+}
+
+/** What is shown while nothing answers says that it is old, what was never read says why, and both go on by themselves. */
+async function offline({ browser, url, open, person }) {
+  const way = await wire(url)
+  const { page, context } = await open(browser, way.url, { storage: await person.context.storageState() })
+  try {
+    await page.goto('/projects/hello/machines')
+    await page.getByRole('link', { name: 'web-1' }).waitFor()
+    way.cut()
+    await page.getByText('Connection lost').waitFor()
+    await page.getByText(/This may be old/).waitFor()
+    assert.ok(await page.getByRole('link', { name: 'web-1' }).isVisible(), 'what was read stays')
+    // A machine that nothing was read of yet.
+    await page.getByRole('link', { name: 'web-1' }).click()
+    await page.getByText('The platform does not answer').first().waitFor()
+    way.mend()
+    await page.locator('.page-head').getByText('running').waitFor({ timeout: 30_000 })
+    await page.getByText('Connection lost').waitFor({ state: 'detached', timeout: 30_000 })
+  } finally {
+    await context.close()
+    way.end()
+  }
 }
 
 /** Who may only look is offered nothing else. */

@@ -27,14 +27,14 @@ const machines = [
 ]
 const many = Array.from({ length: 10_000 }, (_, n) => machine('ten-thousand', ['web', 'db', 'worker', 'cache'][n % 4], n + 1, n % 97 === 0 ? 'failed' : n % 13 === 0 ? 'stopped' : 'started'))
 
-const process = (n, release, state = 'running') => ({ id: `web-${n}-d8-0`, machine: `web-${n}`, port: 8080, reason: state === 'running' ? '' : 'exit status 1', release, restarts: n - 1, started_at: ago(n * 11), state })
+const process = (n, release, state = 'healthy') => ({ id: `web-${n}-d8-0`, machine: `web-${n}`, port: 8080, reason: state === 'healthy' ? '' : 'exit status 1', release, restarts: n - 1, started_at: ago(n * 11), state })
 const spec = {
   source: { repository: 'shop', branch: 'main' }, build: { image: 'builder', run: ['make dist'], output: 'dist', cache: ['target'], timeout_ms: 600_000 }, on: 'web',
   run: './shop --port $PORT', port: 8080, replicas: 3, health: { path: '/healthz', healthy_after: 2, interval_ms: 2000, timeout_ms: 1000 }, strategy: 'rolling',
   migrate: './shop migrate', env: { LOG: 'info', DB_PASSWORD: { secret: 'db-password' } },
 }
 const app = (name, state, release, over = {}) => ({
-  created_at: ago(90_000), deployment: state === 'deploying' ? 'd9' : null, generation: 4, name, observed_generation: 4, processes: [process(1, release), process(2, release), process(3, release, state === 'failed' ? 'failed' : 'running')],
+  created_at: ago(90_000), deployment: state === 'deploying' ? 'd9' : null, generation: 4, name, observed_generation: 4, processes: [process(1, release), process(2, release), process(3, release, state === 'failed' ? 'unhealthy' : 'healthy')],
   project: 'harbour', reason: state === 'failed' ? 'web-3-d8-0 ended three times' : '', release, spec, state, updated_at: ago(12), ...over,
 })
 const deployment = (n, state, over = {}) => ({
@@ -42,7 +42,7 @@ const deployment = (n, state, over = {}) => ({
   reason: '', ref: 'main', release: n, state, ...over,
 })
 const deployments = [
-  deployment(9, 'deploying', { ended_at: null }),
+  deployment(9, 'rolling', { ended_at: null }),
   deployment(8, 'succeeded'),
   deployment(7, 'rolled_back', { reason: 'web-2-d7-0 at port 8082 of web-2 did not become healthy within 120 s\nprobe: GET /healthz answered "HTTP/1.1 503 Service Unavailable": no database' }),
   deployment(6, 'succeeded', { kind: 'rollback', build: null }),
@@ -62,33 +62,39 @@ const entry = (n) => {
   const at = ago(n * 9)
   return { actor: `p-${hash(n).slice(0, 32)}`, actor_kind: 'person', address: '', at, happened: at, kind, object, organisation: 'default', outcome: 'done', position: 5000 - n, project: 'harbour', record: '{}', request: '', seq: 1000 - n, service: 'machines', shard: '2026', what: { data: null, message, reason: '' }, who: { address: '192.0.2.7', credential: 'session/s-1', id: id('p', n % 4), name: PEOPLE[n % 4] } }
 }
+const routes = [
+    { certificate: 'ready', created_at: ago(9000), generation: 2, host: 'shop.example.org', hsts: 31_536_000, maintenance: false, max_body: 10 * MIB, paths: { '/': [{ backend: 'legacy', weight: 100 }], '/api/orders': [{ backend: 'shop', weight: 20 }, { backend: 'legacy', weight: 80 }] }, project: 'harbour', rate: 0, redirect_https: true },
+    { certificate: 'failed', created_at: ago(90), generation: 1, host: 'new.example.org', hsts: 0, maintenance: true, max_body: 10 * MIB, paths: { '/': [{ backend: 'report', weight: 100 }] }, project: 'harbour', rate: 100, redirect_https: true },
+  ]
 const quota = { cpus: 64, disk: 1024 * GIB, machines: 20_000, memory: 128 * GIB }
 const project = (name, usage) => ({ created_at: ago(200_000), generation: 1, name, quota, usage })
+
+const projects = () => [project('harbour', { cpus: 9, disk: 56 * GIB, machines: 7, memory: 4 * GIB }),
+  project('ten-thousand', { cpus: 60, disk: 900 * GIB, machines: 10_000, memory: 120 * GIB }),
+  project('empty', { cpus: 0, disk: 0, machines: 0, memory: 0 })]
 
 export const who = { credential: 'session/s-1', id: id('p', 0), kind: 'person', name: PEOPLE[0], organisation: 'default', projects: [], roles: [{ role: 'owner', scope: 'organisation' }], scopes: [], step_up_until: null, strong: true }
 
 /** Answers by path, as the document names it; a function gets the path's parts and the query. */
 export const answers = {
   '/api/v1/whoami': () => who,
-  '/api/v1/projects': () => [project('harbour', { cpus: 9, disk: 56 * GIB, machines: 7, memory: 4 * GIB }), project('ten-thousand', { cpus: 60, disk: 900 * GIB, machines: 10_000, memory: 120 * GIB }), project('empty', { cpus: 0, disk: 0, machines: 0, memory: 0 })],
-  '/api/v1/projects/{project}': ({ project: name }) => project(name, { cpus: 9, disk: 56 * GIB, machines: 7, memory: 4 * GIB }),
+  '/api/v1/projects': () => projects(),
+  '/api/v1/projects/{project}': ({ project: name }) => projects().find((one) => one.name === name),
   '/api/v1/projects/{project}/machines': ({ project: name }) => (name === 'ten-thousand' ? many : name === 'empty' ? [] : machines),
   '/api/v1/projects/{project}/machines/{machine}': ({ project: name, machine: key }) => [...machines, ...many].find((one) => one.project === name && (one.name === key || one.id === key)),
   '/api/v1/projects/{project}/networks': ({ project: name }) => (name === 'empty' ? [] : ['backend', 'data'].map((network, n) => ({ created_at: ago(90_000), egress: n === 0 ? 'logged' : 'none', generation: 1, id: id('n', n), name: network, observed_generation: 1, project: name, reason: '', state: 'ready', subnet: `10.8${n}.0.0/24` }))),
-  '/api/v1/projects/{project}/apps': ({ project: name }) => (name === 'harbour' ? [app('shop', 'deploying', 8), app('legacy', 'active', 3), app('report', 'failed', 2)] : []),
+  '/api/v1/projects/{project}/apps': ({ project: name }) => (name === 'harbour' ? [app('shop', 'deploying', 8), app('legacy', 'running', 3), app('report', 'failed', 2)] : []),
   '/api/v1/projects/{project}/apps/{app}': ({ app: name }) => app(name, name === 'report' ? 'failed' : 'deploying', 8),
   '/api/v1/projects/{project}/apps/{app}/deployments': () => deployments,
   '/api/v1/projects/{project}/apps/{app}/deployments/{deployment}': ({ deployment: key }) => deployments.find((one) => one.id === key),
   '/api/v1/projects/{project}/apps/{app}/builds': () => [build(9, 'running'), build(8), build(7), build(5)],
   '/api/v1/projects/{project}/apps/{app}/releases': () => [8, 7, 6, 5, 4].map((number) => ({ app: 'shop', artifact: `sha256:${hash(number)}`, build: `b${number}`, commit: hash(number * 77).slice(0, 40), created_at: ago((9 - number) * 400), created_by: PEOPLE[number % 4], kept: true, number, spec })),
-  '/api/v1/projects/{project}/routes': ({ project: name }) => (name === 'harbour' ? [
-    { certificate: 'valid', created_at: ago(9000), generation: 2, host: 'shop.example.org', hsts: 31_536_000, maintenance: false, max_body: 10 * MIB, paths: { '/': [{ backend: 'legacy', weight: 100 }], '/api/orders': [{ backend: 'shop', weight: 20 }, { backend: 'legacy', weight: 80 }] }, project: 'harbour', rate: 0, redirect_https: true },
-    { certificate: 'failed', created_at: ago(90), generation: 1, host: 'new.example.org', hsts: 0, maintenance: true, max_body: 10 * MIB, paths: { '/': [{ backend: 'report', weight: 100 }] }, project: 'harbour', rate: 100, redirect_https: true },
-  ] : []),
+  '/api/v1/projects/{project}/routes': ({ project: name }) => (name === 'harbour' ? routes : []),
+  '/api/v1/projects/{project}/routes/{host}': ({ host }) => routes.find((one) => one.host === host),
   '/api/v1/projects/{project}/backends': ({ project: name }) => (name === 'harbour' ? ['shop', 'legacy', 'report'].map((backend, n) => ({ endpoints: [endpoint(1), endpoint(2), endpoint(3, n === 2 ? { healthy: false, ejected: true, reason: 'no connection' } : {})], generation: 1, health: null, name: backend, project: 'harbour', writer_generation: 1 })) : []),
   '/api/v1/projects/{project}/certificates': () => [
-    { attempts: 1, fingerprint: hash(3), host: 'shop.example.org', issuer: "Let's Encrypt", next_try: null, not_after: ahead(9), not_before: ago(100_000), project: 'harbour', reason: '', serial: '03a1', state: 'valid' },
-    { attempts: 4, fingerprint: null, host: 'new.example.org', issuer: "Let's Encrypt", next_try: ahead(0.1), not_after: null, not_before: null, project: 'harbour', reason: 'the authority could not reach http://new.example.org: connection refused', serial: null, state: 'failed' },
+    { attempts: 1, fingerprint: hash(3), host: 'shop.example.org', issuer: 'acme', next_try: null, not_after: ahead(9), not_before: ago(100_000), project: 'harbour', reason: '', serial: '03a1', state: 'ready' },
+    { attempts: 4, fingerprint: null, host: 'new.example.org', issuer: 'acme', next_try: ahead(0.1), not_after: null, not_before: null, project: 'harbour', reason: 'the authority could not reach http://new.example.org: connection refused', serial: null, state: 'failed' },
   ],
   '/api/v1/changes': () => Array.from({ length: 40 }, (_, n) => change(n)),
   '/api/v1/operations': () => [operation(3, 'running'), operation(10, 'failed'), operation(1, 'succeeded'), operation(2, 'cancelled')],

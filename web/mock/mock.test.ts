@@ -14,7 +14,7 @@ ajv.addSchema({ $id: 'document', components: spec.components })
 
 /** References of the document, to what was added above. */
 const local = (schema: object): object => JSON.parse(JSON.stringify(schema).replaceAll('"#/components', '"document#/components')) as object
-const NAMES: Record<string, string> = { project: 'harbour', machine: 'web-1', app: 'shop', deployment: 'd8' }
+const NAMES: Record<string, string> = { project: 'harbour', machine: 'web-1', app: 'shop', deployment: 'd8', host: 'shop.example.org' }
 
 it('every read of the mock fits its schema', () => {
   const wrong: string[] = []

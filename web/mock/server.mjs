@@ -84,7 +84,7 @@ function serve(request, response) {
     return
   }
   const reply = (status, body, type = 'application/json') => {
-    response.writeHead(status, { 'content-type': status >= 400 ? 'application/problem+json' : type, etag: '"1"' })
+    response.writeHead(status, { 'content-type': status >= 400 ? 'application/problem+json' : type, etag: body?.generation ? `"g${body.generation}"` : '"g1"' })
     response.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body))
   }
   if (!ours && wish === 'offline') return request.socket.destroy()

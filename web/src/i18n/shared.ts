@@ -83,6 +83,14 @@ export const shared = words(
       code: 'One-time code or recovery code',
       confirm: 'Confirm',
     },
+    table: {
+      all: 'Choose all',
+      one: 'Choose {name}',
+    },
+    once: {
+      text: 'This is shown only once. Keep it now, or hand it on by a way that nobody else reads.',
+      done: 'I have it',
+    },
     confirm: {
       type: 'Type {name} to go on',
     },
@@ -201,6 +209,14 @@ export const shared = words(
       passkey: 'Passkey benutzen',
       code: 'Einmalcode oder Wiederherstellungscode',
       confirm: 'Bestätigen',
+    },
+    table: {
+      all: 'Alle wählen',
+      one: '{name} wählen',
+    },
+    once: {
+      text: 'Das wird nur dieses eine Mal gezeigt. Heb es jetzt auf, oder gib es auf einem Weg weiter, den sonst niemand liest.',
+      done: 'Ich habe es',
     },
     confirm: {
       type: 'Gib {name} ein, um fortzufahren',

@@ -144,7 +144,7 @@ export function layout(picture: Picture, words: MapWords, wanted = 1200): Drawin
     basins: water.laid.map((one) => ({
       key: `network/${one.basin.name}`,
       name: one.basin.name,
-      to: `/projects/${project}?network=${encodeURIComponent(one.basin.name)}`,
+      to: `/projects/${project}/machines?tab=networks`,
       title: fit(one.basin.name, one.w - 2 * PAD - 18, 14),
       sub: fit([one.basin.subnet, words.egress(one.basin.egress)].filter(Boolean).join(' · '), one.w - 2 * PAD, 11),
       tone: one.basin.tone,

@@ -15,8 +15,6 @@ export const messages = words(
       organisation: 'Organisation',
       policy: 'Policy',
     },
-    once: 'This is shown only once. Hand it on now, by a way that nobody else reads.',
-    onceDone: 'I have it',
     field: {
       login: 'Login',
       role: 'Role',
@@ -256,8 +254,6 @@ export const messages = words(
       organisation: 'Organisation',
       policy: 'Regeln',
     },
-    once: 'Das wird nur dieses eine Mal gezeigt. Gib es jetzt weiter, auf einem Weg, den sonst niemand liest.',
-    onceDone: 'Ich habe es',
     field: {
       login: 'Anmeldename',
       role: 'Rolle',

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { covers, givable, permits, rolesThatPermit, scopesAt } from './rights'
-import { isPlatforms } from './platform'
 
 const ssh = { name: 'machine.ssh', group: 'deploy' }
 const reach = { name: 'machine.reach', group: 'operate' }
@@ -44,12 +43,4 @@ describe('roles', () => {
     expect(givable(false, custom)).not.toContain('on-call')
     expect(givable(true, custom)).toContain('on-call')
   })
-})
-
-it('the platform belongs to the first organisation', () => {
-  const organisations = [{ id: 'org-1', name: 'default' }, { id: 'org-2', name: 'acme' }]
-  expect(isPlatforms({ kind: 'person', organisation: 'org-1' }, organisations)).toBe(true)
-  expect(isPlatforms({ kind: 'person', organisation: 'org-2' }, organisations)).toBe(false)
-  expect(isPlatforms({ kind: 'local_operator', organisation: '' }, undefined)).toBe(true)
-  expect(isPlatforms(undefined, organisations)).toBe(false)
 })

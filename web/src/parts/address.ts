@@ -1,9 +1,12 @@
-// Which tab is open stands in the address: it can be linked to, and the browser's way back works.
+// What stands in the address: which tab is open, and what is open within it. So it can be linked to, and a reload shows the same.
 import { computed, type WritableComputedRef } from 'vue'
 import { useRoute, useRouter } from 'vue-router'
 
-/** The first is the one that is open when the address names none. `also` are parameters that belong to a tab and go with it. */
-export function useTab<T extends string>(tabs: () => readonly T[], also: readonly string[] = []): WritableComputedRef<T> {
+/**
+ * The first is the one that is open when the address names none. Another tab leaves nothing in the history, and of the other
+ * parameters those that hold for all tabs.
+ */
+export function useTab<T extends string>(tabs: () => readonly T[], holds: readonly string[] | 'all' = []): WritableComputedRef<T> {
   const route = useRoute()
   const router = useRouter()
   return computed({
@@ -12,8 +15,8 @@ export function useTab<T extends string>(tabs: () => readonly T[], also: readonl
       return known.find((tab) => tab === route.query['tab']) ?? (known[0] as T)
     },
     set: (tab) => {
-      const rest = Object.fromEntries(Object.entries(route.query).filter(([key]) => !also.includes(key)))
-      void router.push({ query: { ...rest, tab } })
+      const rest = Object.fromEntries(Object.entries(route.query).filter(([key]) => key !== 'tab' && (holds === 'all' || holds.includes(key))))
+      void router.replace({ query: tab === tabs()[0] ? rest : { ...rest, tab } })
     },
   })
 }

@@ -1,5 +1,5 @@
 // Sorting of ten thousand rows, and which of them are drawn.
-import type { TableColumn } from '@/parts/table'
+import type { TableColumn } from './table'
 
 const collator = new Intl.Collator(undefined, { numeric: true })
 
