@@ -18,6 +18,11 @@ pub struct Paging {
 }
 
 impl Paging {
+    /// Of a query that has more than pages.
+    pub const fn new(page: Option<String>, limit: Option<u32>) -> Self {
+        Self { page, limit }
+    }
+
     /// After what the page begins, and how long it is.
     ///
     /// # Errors

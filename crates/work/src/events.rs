@@ -181,7 +181,7 @@ impl EventLog {
     /// # Errors
     /// As the database's.
     pub async fn read_permitted(&self, after: i64, limit: u32, filter: &EventFilter) -> Result<Vec<Event>> {
-        self.select(after, "", limit, filter).await
+        self.select(after, i64::MAX, "", limit, filter).await
     }
 
     /// The newest events that the filter lets through, newest first.
@@ -189,20 +189,29 @@ impl EventLog {
     /// # Errors
     /// As the database's.
     pub async fn latest(&self, limit: u32, filter: &EventFilter) -> Result<Vec<Event>> {
-        self.select(0, "DESC", limit, filter).await
+        self.read_back(i64::MAX, limit, filter).await
+    }
+
+    /// The newest of those before position `before`, newest first.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn read_back(&self, before: i64, limit: u32, filter: &EventFilter) -> Result<Vec<Event>> {
+        self.select(0, before, "DESC", limit, filter).await
     }
 
     async fn select(
         &self,
         after: i64,
+        before: i64,
         order: &'static str,
         limit: u32,
         filter: &EventFilter,
     ) -> Result<Vec<Event>> {
-        let visible = Visible::new(&filter.permitted, COLUMNS, 7);
+        let visible = Visible::new(&filter.permitted, COLUMNS, 8);
         let kind = filter.kind.unwrap_or("");
         let sql = format!(
-            "SELECT seq, at, project, kind, object, message, data, actor FROM event WHERE seq > $1 \
+            "SELECT seq, at, project, kind, object, message, data, actor FROM event WHERE seq > $1 AND seq < $7 \
              AND ($2 = '' OR project = $2) AND ($3 = '' OR substr(kind, 1, CAST($4 AS INTEGER)) = $3) \
              AND ($6 = '' OR object = $6) AND {} ORDER BY seq {order} LIMIT $5",
             visible.condition()
@@ -213,7 +222,8 @@ impl EventLog {
             .bind(kind)
             .bind(i64::try_from(kind.len()).unwrap_or(0))
             .bind(i64::from(limit))
-            .bind(filter.object.clone().unwrap_or_default());
+            .bind(filter.object.clone().unwrap_or_default())
+            .bind(before);
         let rows = visible.bind(query).fetch_all(self.db.reader()).await.map_err(store_error)?;
         rows.iter()
             .map(|row| {

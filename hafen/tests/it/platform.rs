@@ -176,6 +176,15 @@ impl Platform {
         }
     }
 
+    /// Asks it to end, as an init system does, and waits until it has.
+    pub fn terminate(&mut self) {
+        let mut child = self.serve.take().unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.serve.take() {

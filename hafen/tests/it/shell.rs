@@ -213,6 +213,31 @@ fn a_shell_ends_with_its_certificate_and_with_the_session_of_the_browser() {
     terminal.ends_as_revoked(out);
 }
 
+#[test]
+fn a_shell_ends_with_the_platform_and_is_known_to_have() {
+    let mut platform = Platform::start(&[]);
+    platform.manifest(1, "");
+    platform.good(&["apply", "--yes"]);
+    let operator = token(&platform);
+    let mut terminal = Terminal::as_bearer(&platform, &operator, "web-1").unwrap();
+    terminal.shows("$ ");
+    platform.terminate();
+    assert_eq!(terminal.closed(), (1001, "stopping".to_owned()));
+    platform.restart();
+    assert_eq!(newest(&platform)["end_reason"], "stopping");
+
+    // Killed, it says nothing; its next start knows.
+    let mut terminal = Terminal::as_bearer(&platform, &operator, "web-1").unwrap();
+    terminal.shows("$ ");
+    platform.kill();
+    assert!(terminal.socket.read().is_err());
+    platform.restart();
+    let lost = newest(&platform);
+    assert_eq!((&lost["end_reason"], lost["ended_at"].is_null()), (&json!("lost"), false), "{lost}");
+    let mut terminal = Terminal::as_bearer(&platform, &operator, "web-1").unwrap();
+    terminal.shows("$ ");
+}
+
 /// With a real machine, which has one already.
 pub fn on_a_machine(platform: &Platform) {
     let operator = token(platform);

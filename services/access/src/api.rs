@@ -4,18 +4,18 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use hafen_base::{Error, PageLimit, Permitted};
 use hafen_client::wire::{
-    AccessGrant, AccessGrantCreate, AccessSession, Event, IntegrityAccept, List, MachineIntegrity, Problem,
-    Revocation, RevocationCreate,
+    AccessGrant, AccessGrantCreate, AccessSession, Event, IntegrityAccept, List, MachineIntegrity,
+    OwnCertificate, Problem, Revocation, RevocationCreate,
 };
 use hafen_http::{ApiResult, Json, Paging, Path, Query, Sees, list_of};
 use hafen_work::EventFilter;
 use http::{StatusCode, header};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Access;
+use crate::{Access, app};
 
 impl Access {
     /// The routes, to be merged with those of the other services.
@@ -24,6 +24,9 @@ impl Access {
             .routes(routes!(access_grant_create))
             .routes(routes!(access_revoke))
             .routes(routes!(access_session_list))
+            .routes(routes!(own_session_list))
+            .routes(routes!(own_certificate_list))
+            .routes(routes!(own_certificate_revoke))
             .routes(routes!(access_event_list))
             .routes(routes!(access_alert_list))
             .routes(routes!(access_revocation_list))
@@ -34,6 +37,13 @@ impl Access {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    Oldest,
+    Newest,
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -41,9 +51,28 @@ struct EventQuery {
     /// Only events after this position.
     #[param(minimum = 0)]
     after: Option<i64>,
+    /// `newest` first, read on with `before`; `oldest` unless given.
+    #[param(inline)]
+    order: Option<Order>,
+    /// With `order=newest`: only events before this position.
+    #[param(minimum = 1)]
+    before: Option<i64>,
     /// 1 to 1000; 100 unless given.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct OwnSessionQuery {
+    /// Token of the page, as `next_page` gave it.
+    page: Option<String>,
+    /// 1 to 1000; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// Only those that are open now.
+    open: Option<bool>,
 }
 
 /// Get in: two short-lived SSH certificates for one key.
@@ -90,6 +119,47 @@ async fn access_session_list(
     Ok(Json(list_of(limit.page(rows, |session| session.id.clone()))))
 }
 
+/// List one's own sessions on machines, newest first.
+#[utoipa::path(get, path = "/api/v1/me/ssh-sessions", tag = "access", operation_id = "own_ssh_session_list",
+    params(OwnSessionQuery), responses(
+    (status = 200, description = "A page of sessions", body = List<AccessSession>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn own_session_list(
+    State(access): State<Access>,
+    Query(OwnSessionQuery { page, limit, open }): Query<OwnSessionQuery>,
+) -> ApiResult<Json<List<AccessSession>>> {
+    let (below, limit) = Paging::new(page, limit).read()?;
+    let rows = access.own_sessions(&below, open.unwrap_or(false), limit.get() + 1).await?;
+    Ok(Json(list_of(limit.page(rows, |session| session.id.clone()))))
+}
+
+/// List one's own SSH certificates, the last to run out first. Those that ran out are forgotten after 30 days.
+#[utoipa::path(get, path = "/api/v1/me/ssh-certificates", tag = "access", operation_id = "own_ssh_certificate_list",
+    params(Paging), responses(
+    (status = 200, description = "A page of certificates", body = List<OwnCertificate>),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn own_certificate_list(
+    State(access): State<Access>,
+    Query(paging): Query<Paging>,
+) -> ApiResult<Json<List<OwnCertificate>>> {
+    let (below, limit) = paging.read()?;
+    let rows = access.own_certificates(&below, limit.get() + 1).await?;
+    Ok(Json(list_of(limit.page(rows, app::certificate_key))))
+}
+
+/// Revoke a certificate of one's own: its key is lost, or somebody else has it. Sessions that began with it end within 5 seconds.
+#[utoipa::path(delete, path = "/api/v1/me/ssh-certificates/{serial}", tag = "access", operation_id = "own_ssh_certificate_revoke",
+    params(("serial" = String, Path, description = "Decimal")), responses(
+    (status = 204, description = "It is good no more"),
+    (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+async fn own_certificate_revoke(
+    State(access): State<Access>,
+    Path(serial): Path<String>,
+) -> ApiResult<StatusCode> {
+    access.own_certificate_revoke(&serial).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Events of projects one may see, and of one's organisation where one may see that; of kinds that begin so.
 async fn events(
     access: &Access,
@@ -103,13 +173,26 @@ async fn events(
         return Err(Error::invalid_field("/after", "a position is 0 (from the beginning) or more").into());
     }
     let filter = EventFilter { project: None, kind, object: None, permitted };
+    if query.order == Some(Order::Newest) {
+        if query.after.is_some() {
+            return Err(Error::invalid_field("/after", "the newest first are read on with `before`").into());
+        }
+        let before = query.before.unwrap_or(i64::MAX);
+        if before < 1 {
+            return Err(Error::invalid_field("/before", "a position is 1 or more").into());
+        }
+        return Ok(access.events().read_back(before, limit.get(), &filter).await?);
+    }
+    if query.before.is_some() {
+        return Err(Error::invalid_field("/before", "the oldest first are read on with `after`").into());
+    }
     Ok(access.events().read_permitted(after, limit.get(), &filter).await?)
 }
 
-/// What was issued, opened, closed, refused and revoked, in order. Read on with `after`.
+/// What was issued, opened, closed, refused and revoked, in order. Read on with `after`; or the newest first, with `before`.
 #[utoipa::path(get, path = "/api/v1/access/events", tag = "access", operation_id = "access_event_list",
     params(EventQuery), responses(
-    (status = 200, description = "Events, oldest first", body = List<Event>),
+    (status = 200, description = "Events", body = List<Event>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_event_list(
     State(access): State<Access>,
@@ -123,7 +206,7 @@ async fn access_event_list(
 /// Read on after the position of the last one.
 #[utoipa::path(get, path = "/api/v1/access/alerts", tag = "access", operation_id = "access_alert_list",
     params(EventQuery), responses(
-    (status = 200, description = "Alerts, oldest first", body = List<Event>),
+    (status = 200, description = "Alerts", body = List<Event>),
     (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 async fn access_alert_list(
     State(access): State<Access>,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hafen_base::{Actor, ActorKind, Error, Permitted, Result, Timestamp};
 use hafen_client::wire::{
-    AccessCertificate, AccessGrant, AccessGrantCreate, AccessSession, Revocation, RevocationCreate,
+    AccessCertificate, AccessGrant, AccessGrantCreate, AccessSession, OwnCertificate, Revocation,
+    RevocationCreate,
 };
 use hafen_db::{Tx, store_error};
 use hafen_sshca::{LOGIN_USER, Place, Signed, UserWish, principal};
@@ -26,6 +27,15 @@ pub(crate) fn person() -> Actor {
         return actor;
     }
     Actor { kind: ActorKind::LocalOperator, id: "operator".into(), name: "operator".into(), ..actor }
+}
+
+fn not_a_page() -> Error {
+    Error::invalid_field("/page", "not a page token; start again without one")
+}
+
+/// Where a certificate stands in the list of its person's.
+pub(crate) fn certificate_key(one: &OwnCertificate) -> String {
+    format!("{} {}", one.valid_before.micros(), one.serial)
 }
 
 impl Access {
@@ -157,7 +167,7 @@ impl Access {
         seconds: u64,
         valid_before: Timestamp,
     ) -> Result<()> {
-        store::certificate_insert(tx, row, valid_before).await?;
+        store::certificate_insert(tx, row, valid_before, self.0.now()).await?;
         let (place, who) = (&row.place, &row.actor);
         let message =
             format!("SSH certificate {} for the {place} issued to {} for {seconds} s", row.serial, who.name);
@@ -180,18 +190,24 @@ impl Access {
         if body.reason.trim().is_empty() || body.reason.len() > 500 {
             return Err(Error::invalid_field("/reason", "say why, in 1 to 500 characters"));
         }
+        self.revoked_by(which, &body.reason).await
+    }
+
+    async fn revoked_by(&self, which: Which<'_>, reason: &str) -> Result<Revocation> {
         let mut tx = self.0.db.write().await?;
         let certificates = store::revoke(&mut tx, which, self.0.now()).await?;
-        if certificates == 0 && matches!(which, Which::Serial(_)) {
+        if certificates == 0 && matches!(which, Which::Serial(_) | Which::Own { .. }) {
             return Err(Error::not_found("a certificate of this serial that is still good"));
         }
         let (object, whose) = match which {
-            Which::Serial(serial) => (format!("certificate/{serial}"), format!("certificate {serial}")),
+            Which::Serial(serial) | Which::Own { serial, .. } => {
+                (format!("certificate/{serial}"), format!("certificate {serial}"))
+            }
             Which::Person(person) => (format!("person/{person}"), format!("all certificates of {person}")),
             Which::Everything => ("certificate/*".to_owned(), "all certificates".to_owned()),
         };
-        let message = format!("revoked {whose}: {}", body.reason);
-        let data = json!({ "certificates": certificates, "reason": body.reason });
+        let message = format!("revoked {whose}: {reason}");
+        let data = json!({ "certificates": certificates, "reason": reason });
         self.event(&mut tx, "access.revoked", object, message, data).await?;
         tx.commit().await.map_err(store_error)?;
         self.0.events.ring();
@@ -207,6 +223,36 @@ impl Access {
         limit: u32,
     ) -> Result<Vec<AccessSession>> {
         store::session_list(&self.0.db, permitted, below, limit).await
+    }
+
+    /// The caller's own, also where they may see nobody else's.
+    pub(crate) async fn own_sessions(
+        &self,
+        below: &str,
+        open: bool,
+        limit: u32,
+    ) -> Result<Vec<AccessSession>> {
+        store::sessions_of(&self.0.db, &person().id, below, open, limit).await
+    }
+
+    pub(crate) async fn own_certificates(&self, below: &str, limit: u32) -> Result<Vec<OwnCertificate>> {
+        let below = match below.split_once(' ') {
+            Some((until, serial)) => (until.parse().map_err(|_| not_a_page())?, serial),
+            None if below.is_empty() => (i64::MAX, ""),
+            None => return Err(not_a_page()),
+        };
+        store::certificates_of(&self.0.db, &person().id, below, limit).await
+    }
+
+    /// Also without the right to revoke others'.
+    pub(crate) async fn own_certificate_revoke(&self, serial: &str) -> Result<()> {
+        // An empty one would be all of them.
+        if serial.parse::<u64>().is_err() {
+            return Err(Error::invalid("a serial is a decimal number"));
+        }
+        let person = person();
+        let which = Which::Own { serial, person: &person.id };
+        self.revoked_by(which, "by who it was issued to").await.map(drop)
     }
 
     /// The serials that are revoked, as OpenSSH reads them.

@@ -2,7 +2,7 @@
 //! UTC microseconds, 0 for none; serials are decimal texts, as they are larger than what a column holds.
 
 use hafen_base::{Error, Permitted, Result, Timestamp};
-use hafen_client::wire::AccessSession;
+use hafen_client::wire::{AccessSession, OwnCertificate};
 use hafen_db::{Columns, Db, Migration, Own, Row, Tx, Visible, sqlx, store_error};
 use sqlx::Row as _;
 
@@ -28,6 +28,12 @@ CREATE INDEX session_project ON session (project, id);
 ",
     },
     crate::watch::store::MIGRATION,
+    Migration {
+        name: "20261129_certificate_issued",
+        sql: "ALTER TABLE certificate ADD COLUMN issued_at BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX session_person ON session (person, id);
+",
+    },
 ];
 
 fn text(row: &Row, column: &str) -> Result<String> {
@@ -38,17 +44,57 @@ fn number(row: &Row, column: &str) -> Result<i64> {
     row.try_get(column).map_err(store_error)
 }
 
-pub async fn certificate_insert(tx: &mut Tx, row: &CertificateRow, valid_before: Timestamp) -> Result<()> {
-    sqlx::query("INSERT INTO certificate (serial, place, person, row, valid_before, revoked_at) VALUES ($1, $2, $3, $4, $5, 0)")
+pub async fn certificate_insert(
+    tx: &mut Tx,
+    row: &CertificateRow,
+    valid_before: Timestamp,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query("INSERT INTO certificate (serial, place, person, row, valid_before, revoked_at, issued_at) VALUES ($1, $2, $3, $4, $5, 0, $6)")
         .bind(&row.serial)
         .bind(&row.place)
         .bind(&row.actor.id)
         .bind(serde_json::to_string(row).map_err(Error::internal)?)
         .bind(valid_before.micros())
+        .bind(now.micros())
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
     Ok(())
+}
+
+/// Certificates of a person after one in this order, the last to run out first.
+pub async fn certificates_of(
+    db: &Db,
+    person: &str,
+    (until, serial): (i64, &str),
+    limit: u32,
+) -> Result<Vec<OwnCertificate>> {
+    let rows = sqlx::query(
+        "SELECT row, valid_before, revoked_at, issued_at FROM certificate WHERE person = $1 \
+         AND (valid_before < $2 OR (valid_before = $2 AND serial > $3)) ORDER BY valid_before DESC, serial LIMIT $4",
+    )
+    .bind(person)
+    .bind(until)
+    .bind(serial)
+    .bind(i64::from(limit))
+    .fetch_all(db.reader())
+    .await
+    .map_err(store_error)?;
+    let moment = |micros: i64| (micros != 0).then(|| Timestamp::from_micros(micros));
+    rows.iter()
+        .map(|row| {
+            let known: CertificateRow = serde_json::from_str(&text(row, "row")?).map_err(Error::internal)?;
+            Ok(OwnCertificate {
+                serial: known.serial,
+                place: known.place,
+                projects: known.projects,
+                issued_at: moment(number(row, "issued_at")?),
+                valid_before: Timestamp::from_micros(number(row, "valid_before")?),
+                revoked_at: moment(number(row, "revoked_at")?),
+            })
+        })
+        .collect()
 }
 
 /// A certificate that is not revoked.
@@ -71,23 +117,31 @@ async fn one(db: &Db, sql: &'static str, serial: u64) -> Result<Option<Certifica
 #[derive(Debug, Clone, Copy)]
 pub enum Which<'a> {
     Serial(&'a str),
+    /// Only where it is of this person.
+    Own {
+        serial: &'a str,
+        person: &'a str,
+    },
     Person(&'a str),
     Everything,
 }
 
 /// Revokes; gives how many there were that were good until then.
 pub async fn revoke(tx: &mut Tx, which: Which<'_>, now: Timestamp) -> Result<i64> {
-    let (sql, value) = match which {
-        Which::Serial(serial) => {
-            ("UPDATE certificate SET revoked_at = $1 WHERE revoked_at = 0 AND serial = $2", serial)
-        }
-        Which::Person(person) => {
-            ("UPDATE certificate SET revoked_at = $1 WHERE revoked_at = 0 AND person = $2", person)
-        }
-        Which::Everything => ("UPDATE certificate SET revoked_at = $1 WHERE revoked_at = 0 AND $2 = ''", ""),
+    let condition = match which {
+        Which::Serial(_) => " AND serial = $2",
+        Which::Own { .. } => " AND serial = $2 AND person = $3",
+        Which::Person(_) => " AND person = $2",
+        Which::Everything => "",
     };
-    let done =
-        sqlx::query(sql).bind(now.micros()).bind(value).execute(&mut **tx).await.map_err(store_error)?;
+    let sql = format!("UPDATE certificate SET revoked_at = $1 WHERE revoked_at = 0{condition}");
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(now.micros());
+    let query = match which {
+        Which::Serial(one) | Which::Person(one) => query.bind(one.to_owned()),
+        Which::Own { serial, person } => query.bind(serial.to_owned()).bind(person.to_owned()),
+        Which::Everything => query,
+    };
+    let done = query.execute(&mut **tx).await.map_err(store_error)?;
     i64::try_from(done.rows_affected()).map_err(Error::internal)
 }
 
@@ -197,27 +251,48 @@ pub async fn session_list(
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(below.to_owned()).bind(i64::from(limit));
     let rows = visible.bind(query).fetch_all(db.reader()).await.map_err(store_error)?;
-    rows.iter()
-        .map(|row| {
-            let ended_at = number(row, "ended_at")?;
-            Ok(AccessSession {
-                id: text(row, "id")?,
-                person: text(row, "person")?,
-                name: text(row, "name")?,
-                serial: text(row, "serial")?,
-                key_id: text(row, "key_id")?,
-                address: text(row, "address")?,
-                client: text(row, "client")?,
-                host: text(row, "host")?,
-                port: u16::try_from(number(row, "port")?).map_err(Error::internal)?,
-                opened_at: Timestamp::from_micros(number(row, "opened_at")?),
-                ended_at: (ended_at != 0).then(|| Timestamp::from_micros(ended_at)),
-                end_reason: text(row, "end_reason")?,
-                sent: number(row, "sent")?,
-                received: number(row, "received")?,
-            })
-        })
-        .collect()
+    rows.iter().map(session).collect()
+}
+
+/// Sessions of a person, as above; `open` for those alone that did not end.
+pub async fn sessions_of(
+    db: &Db,
+    person: &str,
+    below: &str,
+    open: bool,
+    limit: u32,
+) -> Result<Vec<AccessSession>> {
+    let rows = sqlx::query(
+        "SELECT * FROM session WHERE person = $1 AND ($2 = '' OR id < $2) AND ($3 = 0 OR ended_at = 0) ORDER BY id DESC LIMIT $4",
+    )
+    .bind(person)
+    .bind(below)
+    .bind(i64::from(open))
+    .bind(i64::from(limit))
+    .fetch_all(db.reader())
+    .await
+    .map_err(store_error)?;
+    rows.iter().map(session).collect()
+}
+
+fn session(row: &Row) -> Result<AccessSession> {
+    let ended_at = number(row, "ended_at")?;
+    Ok(AccessSession {
+        id: text(row, "id")?,
+        person: text(row, "person")?,
+        name: text(row, "name")?,
+        serial: text(row, "serial")?,
+        key_id: text(row, "key_id")?,
+        address: text(row, "address")?,
+        client: text(row, "client")?,
+        host: text(row, "host")?,
+        port: u16::try_from(number(row, "port")?).map_err(Error::internal)?,
+        opened_at: Timestamp::from_micros(number(row, "opened_at")?),
+        ended_at: (ended_at != 0).then(|| Timestamp::from_micros(ended_at)),
+        end_reason: text(row, "end_reason")?,
+        sent: number(row, "sent")?,
+        received: number(row, "received")?,
+    })
 }
 
 /// Notes that a person was seen with this; true for the first time.

@@ -17,6 +17,8 @@ export const messages = words(
     organisation: 'Organisation',
     organisationHint: 'Empty means the organisation default. This browser remembers it.',
     organisationOther: 'Another organisation',
+    providers: 'Accounts elsewhere',
+    withProvider: 'Sign in with {name}',
     go: 'Continue',
     secondTitle: 'Second factor',
     secondText: 'The password was right. Now the code that your authenticator app shows, or one of your recovery codes.',
@@ -30,7 +32,6 @@ export const messages = words(
       device: 'The phone is gone: take one of your recovery codes where the one-time code is asked for.',
       owner: 'Password or all factors are gone: ask an owner of your organisation. Under People they reset your account and hand you an invitation to set it up anew.',
       host: 'You are the last owner: on the host, as the user who runs the platform, this prints a new invitation to be an owner. It stands in the ledger.',
-      provider: 'Signing in through a provider of your organisation works where a program sends you to the sign-in page of the platform; here it is not offered.',
     },
     invitation: {
       title: 'Invitation',
@@ -114,6 +115,8 @@ export const messages = words(
     organisation: 'Organisation',
     organisationHint: 'Leer heißt: die Organisation default. Dieser Browser merkt sie sich.',
     organisationOther: 'Andere Organisation',
+    providers: 'Konten anderswo',
+    withProvider: 'Mit {name} anmelden',
     go: 'Weiter',
     secondTitle: 'Zweiter Faktor',
     secondText: 'Das Passwort stimmt. Jetzt der Code, den deine Authenticator-App zeigt, oder einer deiner Wiederherstellungscodes.',
@@ -127,7 +130,6 @@ export const messages = words(
       device: 'Das Telefon ist weg: Nimm einen deiner Wiederherstellungscodes, wo nach dem Einmalcode gefragt wird.',
       owner: 'Passwort oder alle Faktoren sind weg: Frag einen Owner deiner Organisation. Unter Menschen setzt er dein Konto zurück und gibt dir eine Einladung, mit der du es neu einrichtest.',
       host: 'Du bist der letzte Owner: Auf dem Host, als der Benutzer, unter dem die Plattform läuft, druckt dies eine neue Einladung als Owner. Sie steht im Hauptbuch.',
-      provider: 'Die Anmeldung über einen Anbieter deiner Organisation geht dort, wo ein Programm dich auf die Anmeldeseite der Plattform schickt; hier wird sie nicht angeboten.',
     },
     invitation: {
       title: 'Einladung',

@@ -1,5 +1,8 @@
 // What people read off, type and keep: pure text.
 
+/** Where the browser keeps the name of the organisation that one signed in to last. */
+export const KEPT_ORGANISATION = 'hafen.organisation'
+
 /** What they were handed may be the secret, or the address that holds it. */
 export function invitationToken(text: string): string {
   const trimmed = text.trim()

@@ -72,6 +72,24 @@ pub struct Revocation {
     pub certificates: i64,
 }
 
+/// An SSH certificate that was issued to who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnCertificate {
+    /// Decimal.
+    pub serial: String,
+    /// What it opens: `bastion` or `machine`.
+    pub place: String,
+    /// Whose machines it opens.
+    pub projects: Vec<String>,
+    /// Null for one from before this was kept.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub issued_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    pub valid_before: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
+}
+
 /// One connection through the bastion. Never what was in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccessSession {

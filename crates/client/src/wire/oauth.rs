@@ -109,6 +109,13 @@ pub struct IdentityProvider {
     pub created_at: Timestamp,
 }
 
+/// What the page for signing in says of an external provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignInProvider {
+    pub id: String,
+    pub name: String,
+}
+
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityProviderCreate {

@@ -1,6 +1,8 @@
 //! The service through its router, and its store on both databases.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod own;
+mod shells;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -28,13 +30,26 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-/// A machines service with two projects.
+/// A machines service with two projects, and a machine in one.
 struct Inventory;
+
+fn machine() -> Value {
+    json!({
+        "id": "m-01m8jcgfnrsr9nd0d7ftekbw0z", "instance_id": "i-01m8jcgfnrz2q7ft0j3nx3w5v9", "project": "hello",
+        "name": "web-1", "spec": { "image": "web", "cpus": 1, "memory": 1, "disk": 1, "network": "backend", "start": "warm" },
+        "metadata": {}, "cordoned": false, "state": "started", "wanted_state": "started", "healthy": true, "restarts": 0,
+        "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "generation": 1,
+        "observed_generation": 1,
+    })
+}
 
 #[async_trait]
 impl Transport for Inventory {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>> {
-        let answer = if request.uri().path() == "/api/v1/projects" {
+        let path = request.uri().path();
+        let answer = if path == "/api/v1/projects/hello/machines/web-1" {
+            machine()
+        } else if path == "/api/v1/projects" {
             let amounts = json!({ "machines": 1, "cpus": 1, "memory": 1, "disk": 1 });
             let project = |name: &str| {
                 json!({ "name": name, "quota": amounts, "usage": amounts, "generation": 1,

@@ -30,6 +30,7 @@ pub const OPEN: &[&str] = &[
     "/api/v1/sign-in/second-factor",
     "/api/v1/sign-in/passkey/options",
     "/api/v1/sign-in/passkey",
+    "/api/v1/sign-in/providers",
     "/api/v1/invitations/begin",
     "/api/v1/invitations/passkey",
     "/api/v1/invitations/accept",

@@ -2,10 +2,13 @@
 
 use axum::extract::State;
 use hafen_client::wire::{
-    PasskeyAnswer, PasskeyOptions, Problem, SignInPassword, SignInSecondFactor, SignInStep,
+    List, PasskeyAnswer, PasskeyOptions, Problem, SignInPassword, SignInProvider, SignInSecondFactor,
+    SignInStep,
 };
 use hafen_http::{ApiResult, Json, Query};
 use http::HeaderMap;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,6 +28,32 @@ pub fn routes() -> OpenApiRouter<Identity> {
         .routes(routes!(sign_in_second_factor))
         .routes(routes!(sign_in_passkey_options))
         .routes(routes!(sign_in_passkey))
+        .routes(routes!(sign_in_providers))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct ProvidersQuery {
+    /// Name of the organisation; `default` unless given.
+    #[param(max_length = 200)]
+    organisation: Option<String>,
+}
+
+/// List the external providers that people of an organisation may sign in through: at `/oauth/external?provider=ID`.
+///
+/// Of an organisation that there is not the list is empty, as of one that has none.
+#[utoipa::path(get, path = "/api/v1/sign-in/providers", tag = "identity", operation_id = "sign_in_providers",
+    params(ProvidersQuery), responses(
+        (status = 200, description = "Providers", body = List<SignInProvider>),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn sign_in_providers(
+    State(identity): State<Identity>,
+    Query(query): Query<ProvidersQuery>,
+) -> ApiResult<Json<List<SignInProvider>>> {
+    let items = identity.sign_in_providers(query.organisation.as_deref()).await?;
+    Ok(Json(List { items, next_page: None }))
 }
 
 /// Sign in by password: the first step.

@@ -1,14 +1,17 @@
 //! External OpenID providers of an organisation.
 
 use hafen_base::{Error, Result, TokenId};
-use hafen_client::wire::{IdentityProvider, IdentityProviderCreate};
+use hafen_client::wire::{IdentityProvider, IdentityProviderCreate, SignInProvider};
 use serde_json::json;
 
 use super::check_title;
 use crate::Identity;
 use crate::fetch::is_safe;
 use crate::model::caller::Caller;
-use crate::store::external;
+use crate::store::{external, organisation};
+
+/// The organisation that a sign-in means which names none.
+const DEFAULT: &str = "default";
 
 impl Identity {
     pub(crate) async fn provider_create(
@@ -63,6 +66,17 @@ impl Identity {
     ) -> Result<Vec<IdentityProvider>> {
         let organisation = self.tenant(caller, of).await?;
         external::list(self.0.db.reader(), organisation).await
+    }
+
+    /// For the page where nobody is signed in yet: no more than names to choose from.
+    pub(crate) async fn sign_in_providers(&self, organisation: Option<&str>) -> Result<Vec<SignInProvider>> {
+        let name = organisation.unwrap_or(DEFAULT);
+        if name.len() > 200 {
+            return Err(Error::invalid_field("/organisation", "a name has at most 200 bytes"));
+        }
+        let Some(found) = organisation::find(self.0.db.reader(), name).await? else { return Ok(Vec::new()) };
+        let providers = external::list(self.0.db.reader(), found.id).await?;
+        Ok(providers.into_iter().map(|one| SignInProvider { id: one.id, name: one.name }).collect())
     }
 
     pub(crate) async fn provider_delete(&self, caller: &Caller, of: Option<&str>, id: &str) -> Result<()> {

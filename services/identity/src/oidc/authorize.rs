@@ -270,13 +270,16 @@ impl Identity {
     }
 }
 
-/// Where a sign-in may lead: only to our own pages, of which `/` is the console.
+/// Where a sign-in may lead: only to our own pages. Those beside `/oauth/` are the console's.
 pub(super) fn own_page(text: &str) -> Option<&str> {
-    (text == "/"
+    // A browser reads `//` and `/\` as another host, and passes over what is no character in between.
+    let here = text.starts_with('/') && !text.starts_with("//");
+    let plain = text.len() <= 2000 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let ours = !text.starts_with("/oauth/")
         || text.starts_with("/oauth/authorize?")
         || text == "/oauth/device"
-        || text.starts_with("/oauth/device?"))
-    .then_some(text)
+        || text.starts_with("/oauth/device?");
+    (here && plain && ours).then_some(text)
 }
 
 /// Password, then code. The session comes as a cookie.
@@ -348,6 +351,34 @@ pub async fn sign_in(
                 &[],
                 Some(&text),
             )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_page;
+
+    #[test]
+    fn a_sign_in_leads_to_our_own_pages_only() {
+        for good in
+            ["/", "/account?tab=signIn", "/oauth/device", "/oauth/device?code=x", "/oauth/authorize?a=b"]
+        {
+            assert_eq!(own_page(good), Some(good));
+        }
+        for bad in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "/a\r\nset-cookie: x",
+            "https://evil.example",
+            "evil",
+            "/oauth/external?provider=x",
+            "/oauth/authorize",
+            "/ä",
+        ] {
+            assert_eq!(own_page(bad), None, "{bad:?}");
         }
     }
 }

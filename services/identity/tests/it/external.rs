@@ -114,6 +114,23 @@ async fn an_account_is_linked_by_its_owner_and_then_signs_in() {
     let linked = two.arrive(&back, &format!("{}; {session}", cookie(&left, "external"))).await;
     assert_eq!(linked.status, 303, "{}", linked.body);
 
+    // The page for signing in offers it to whom it is meant for.
+    for (query, count) in [("", 1), ("?organisation=default", 1), ("?organisation=nobody", 0)] {
+        let offered = two.here.get(&format!("/sign-in/providers{query}"), "").await.is(200);
+        let items = offered["items"].as_array().unwrap();
+        assert_eq!(items.len(), count, "{query}: {offered}");
+        if count == 1 {
+            assert_eq!(items[0], json!({ "id": two.provider, "name": "There" }));
+        }
+    }
+    let left = two.leave("return_to=%2Fprojects%2Fhello%3Ftab%3Dx", "").await;
+    let back = two.over_there(left.headers["location"].to_str().unwrap()).await;
+    let answer = two.arrive(&back, &cookie(&left, "external")).await;
+    assert_eq!(
+        answer.headers["location"], "/projects/hello?tab=x",
+        "to the screen of the console that was wanted"
+    );
+
     // Now it signs in; the other platform says that two factors were proven.
     let left = two.leave(there, "").await;
     let back = two.over_there(left.headers["location"].to_str().unwrap()).await;

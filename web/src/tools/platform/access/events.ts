@@ -1,23 +1,27 @@
-// Events of access come oldest first, from a position on; what people want to see are the newest.
+// Events of access, the newest of them.
 import { api, good, type Schemas } from '@/api/client'
 
 export type AccessEvent = Schemas['List_Event']['items'][number]
 
 const PAGE = 1000
-/** Pages that are read at most: a screen is no archive, the ledger is. */
-const MOST_PAGES = 20
+/** A screen is no archive, the ledger is. */
+const MOST = 2 * PAGE
 
-async function newest(read: (query: { after: number; limit: number }) => Promise<AccessEvent[]>): Promise<AccessEvent[]> {
-  let after = 0
-  let events: AccessEvent[] = []
-  for (let page = 0; page < MOST_PAGES; page += 1) {
-    const part = await read({ after, limit: PAGE })
-    events = [...events, ...part].slice(-2 * PAGE)
-    const last = part.at(-1)
-    if (!last || part.length < PAGE) break
-    after = last.seq
+interface Reading {
+  order: 'newest'
+  before?: number
+  limit: number
+}
+
+async function newest(read: (query: Reading) => Promise<AccessEvent[]>): Promise<AccessEvent[]> {
+  const events: AccessEvent[] = []
+  while (events.length < MOST) {
+    const last = events.at(-1)
+    const part = await read({ order: 'newest', limit: PAGE, ...(last ? { before: last.seq } : {}) })
+    events.push(...part)
+    if (part.length < PAGE) break
   }
-  return events.reverse()
+  return events
 }
 
 export const readAlerts = (): Promise<AccessEvent[]> => newest(async (query) => (await good(api.GET('/api/v1/access/alerts', { params: { query } }))).items)

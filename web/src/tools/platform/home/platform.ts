@@ -3,7 +3,7 @@ import { computed, type ComputedRef, type Ref } from 'vue'
 import { all, api, good } from '@/api/client'
 import { useQuery } from '@/api/query'
 import { useSession } from '@/session/store'
-import { alertReader } from './alerts'
+import { readAlerts } from './alerts'
 import { ofAlerts, ofOneself, ofPeople, ofStatus, type Item } from './attention'
 
 /** Who may see access in none of these is not asked about in a thousand more. */
@@ -27,8 +27,7 @@ export function usePlatformNeeds(projects: Ref<readonly string[]>): PlatformNeed
     of: mayPeople,
     on: (change) => change.kind.startsWith('person.') || change.kind.startsWith('passkey.') || change.kind.startsWith('totp.'),
   })
-  const readAlerts = alertReader()
-  const alerts = useQuery(async () => (mayAccess.value ? [...(await readAlerts())] : []), { of: mayAccess, on: (change) => change.kind.startsWith('alert.') })
+  const alerts = useQuery(async () => (mayAccess.value ? await readAlerts() : []), { of: mayAccess, on: (change) => change.kind.startsWith('alert.') })
 
   const items = computed(() => {
     const factors = (session.who as { factors?: string[] } | undefined)?.factors
