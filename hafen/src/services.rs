@@ -243,7 +243,7 @@ fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platfor
     };
     let mut git = Git::new(Arc::new(delivery.clone()), home.path("delivery/copies"), clock);
     if let Some(roots) = &args.git_roots {
-        git = git.trusting(roots.clone())?;
+        git = git.trusting(roots)?;
     }
     Apps::open(AppsConfig {
         delivery: delivery.clone(),

@@ -103,16 +103,16 @@ impl Git {
     ///
     /// # Errors
     /// Invalid when there is no certificate in it.
-    pub fn trusting(mut self, roots: PathBuf) -> Result<Self> {
+    pub fn trusting(mut self, roots: &Path) -> Result<Self> {
         let unusable = |why: String| {
             Error::invalid(format!("{} with authorities of git servers: {why}", roots.display()))
         };
-        let text = std::fs::read_to_string(&roots).map_err(|error| unusable(error.to_string()))?;
+        let text = std::fs::read_to_string(roots).map_err(|error| unusable(error.to_string()))?;
         if !text.contains("-----BEGIN CERTIFICATE-----") {
             return Err(unusable("it has no certificate in PEM".into()));
         }
         // Git runs in another folder.
-        self.roots = Some(std::path::absolute(&roots).map_err(|error| unusable(error.to_string()))?);
+        self.roots = Some(std::path::absolute(roots).map_err(|error| unusable(error.to_string()))?);
         Ok(self)
     }
 

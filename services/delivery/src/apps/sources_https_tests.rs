@@ -59,7 +59,7 @@ impl Server {
         );
         let at = home.path().display();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let modules: String = [
+        let modules = [
             "mpm_prefork",
             "alias",
             "env",
@@ -73,7 +73,8 @@ impl Server {
         ]
         .iter()
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
         let config = format!(
             "ServerRoot {at}\nServerName localhost\nPidFile pid\nDefaultRuntimeDir {at}\nErrorLog error.log\n\
              Listen 127.0.0.1:{port}\nUser nobody\nGroup nogroup\n{modules}\
@@ -130,7 +131,7 @@ impl Repositories for Nothing {
 #[tokio::test]
 async fn a_source_with_a_certificate_of_a_company() {
     let server = Server::start().await;
-    let git = server.git().trusting(server.path("company.pem")).unwrap();
+    let git = server.git().trusting(&server.path("company.pem")).unwrap();
     for (under, name) in [("git", None), ("git", Some("feature/x")), ("moved", None)] {
         let found = git.resolve("hello", &server.at(under), name).await;
         assert_eq!(found.unwrap(), server.commit, "{under} {name:?}");
@@ -159,11 +160,11 @@ async fn authorities_of_the_host_are_trusted_beside_the_own() {
     let server = Server::start().await;
     // The host knows the company, whatever else is named.
     sh(server.home.path(), "mkdir host; cp company.pem host; openssl rehash host");
-    let mut git = server.git().trusting(server.path("other.pem")).unwrap();
+    let mut git = server.git().trusting(&server.path("other.pem")).unwrap();
     git.host_roots = server.path("host");
     assert_eq!(git.resolve("hello", &server.at("git"), None).await.unwrap(), server.commit);
     for (name, wanted) in [("nothing.pem", "No such file"), ("users", "no certificate in PEM")] {
-        let error = server.git().trusting(server.path(name)).err().unwrap();
+        let error = server.git().trusting(&server.path(name)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains(wanted), "{error}");
     }
@@ -172,8 +173,8 @@ async fn authorities_of_the_host_are_trusted_beside_the_own() {
 #[tokio::test]
 async fn what_is_not_trusted_private_or_elsewhere_is_refused_and_says_why() {
     let server = Server::start().await;
-    let company = || server.git().trusting(server.path("company.pem")).unwrap();
-    let other = server.git().trusting(server.path("other.pem")).unwrap();
+    let company = || server.git().trusting(&server.path("company.pem")).unwrap();
+    let other = server.git().trusting(&server.path("other.pem")).unwrap();
     let by_address = AppSource {
         git: Some(format!("https://127.0.0.1:{}/git/shop.git", server.port)),
         ..server.at("git")

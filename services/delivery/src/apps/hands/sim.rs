@@ -233,12 +233,12 @@ impl Hands for SimHands {
             self.with(at, |disk| disk.apps.entry(app.to_owned()).or_default().processes.clone())?;
         for (id, process) in processes {
             if lines.process.is_none_or(|wanted| wanted == id) {
-                let mut said = format!("{id} is simulated, at port {}\n", process.port);
-                for (_, command) in self.underway().iter().filter(|(there, _)| *there == place(at, app, &id))
-                {
-                    said.push_str(&format!("{id} goes on with: {command}\n"));
+                let line = format!("{id} is simulated, at port {}\n", process.port);
+                to.out(line.as_bytes()).await?;
+                let there = place(at, app, &id);
+                for (_, command) in self.underway().iter().filter(|(other, _)| *other == there) {
+                    to.out(format!("{id} goes on with: {command}\n").as_bytes()).await?;
                 }
-                to.out(said.as_bytes()).await?;
             }
         }
         Ok(())
