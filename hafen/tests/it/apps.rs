@@ -396,7 +396,8 @@ fn a_branch_has_an_environment_for_as_long_as_it_is_there() {
     until("it is gone, and its host", || (apps() == 1 && !routes().contains(host)).then_some(()));
 }
 
-/// By the socket as Ctrl-C does it, and over HTTP as anybody does it whose connection breaks.
+/// By the socket, and over HTTP as anybody does it whose connection breaks. Not by SIGINT, which whoever runs the tests in the
+/// background has them ignore.
 #[test]
 fn a_command_ends_with_its_caller() {
     let shop = Shop::open(Platform::start(&[]));
@@ -409,7 +410,7 @@ fn a_command_ends_with_its_caller() {
     let mut call = shop.platform.command(&["app", "exec", "shop", "--", "sleep 1000"]);
     let mut call = call.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("it goes on", || goes_on("sleep 1000").then_some(()));
-    assert!(Command::new("kill").args(["-INT", &call.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &call.id().to_string()]).status().unwrap().success());
     call.wait().unwrap();
     until("it ends with its caller", || (!goes_on("sleep 1000")).then_some(()));
 

@@ -316,7 +316,11 @@ fn a_command_ends_with_its_caller(shop: &Shop, app: &Value) {
     let mut call = exec("exec sleep 47110815").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the command runs", &shop.platform, || left().contains("running").then_some(()));
     assert!(
-        std::process::Command::new("kill").args(["-INT", &call.id().to_string()]).status().unwrap().success()
+        std::process::Command::new("kill")
+            .args(["-TERM", &call.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
     );
     let begun = Instant::now();
     call.wait().unwrap();
