@@ -76,6 +76,9 @@ pub struct ServeArgs {
     /// Seconds within which a process of an app has to become healthy; a deployment that takes longer is rolled back.
     #[arg(long, value_name = "SECONDS", default_value = "120", env = "HAFEN_DEPLOY_PATIENCE", value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub deploy_patience: u64,
+    /// Certificates of authorities (PEM) to know git servers of sources elsewhere by, beside those that this host knows.
+    #[arg(long, value_name = "FILE", env = "HAFEN_GIT_ROOTS")]
+    pub git_roots: Option<PathBuf>,
     /// Name of this platform's ledger at its first start, as example.org/ledger; a random one unless given.
     #[arg(long, default_value = "", env = "HAFEN_LEDGER_ORIGIN", hide_default_value = true)]
     pub ledger_origin: String,

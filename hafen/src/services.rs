@@ -241,7 +241,10 @@ fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platfor
         }
         EngineKind::Sim => Arc::new(SimHands::open(&home.path("sim/apps"))?),
     };
-    let git = Git::new(Arc::new(delivery.clone()), home.path("delivery/copies"), clock);
+    let mut git = Git::new(Arc::new(delivery.clone()), home.path("delivery/copies"), clock);
+    if let Some(roots) = &args.git_roots {
+        git = git.trusting(roots)?;
+    }
     Apps::open(AppsConfig {
         delivery: delivery.clone(),
         folder: home.path("delivery"),

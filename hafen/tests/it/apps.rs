@@ -1,10 +1,13 @@
 //! Apps on simulated machines: from a commit to processes, through mistakes, kills and losses.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::console::url;
 use crate::git::remote;
 use crate::http::token;
 use crate::platform::{Platform, text, until};
@@ -391,4 +394,36 @@ fn a_branch_has_an_environment_for_as_long_as_it_is_there() {
     // It goes with its branch.
     shop.sh(&format!("git push -q {remote} :refs/heads/feature/New_login"));
     until("it is gone, and its host", || (apps() == 1 && !routes().contains(host)).then_some(()));
+}
+
+/// By the socket, and over HTTP as anybody does it whose connection breaks. Not by SIGINT, which whoever runs the tests in the
+/// background has them ignore.
+#[test]
+fn a_command_ends_with_its_caller() {
+    let shop = Shop::open(Platform::start(&[]));
+    shop.push("one");
+    assert!(shop.set(&spec("./shop")).status.success());
+    shop.settles();
+    let goes_on = |command: &str| {
+        shop.platform.good(&["app", "logs", "shop"]).contains(&format!("goes on with: {command}"))
+    };
+    let mut call = shop.platform.command(&["app", "exec", "shop", "--", "sleep 1000"]);
+    let mut call = call.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it goes on", || goes_on("sleep 1000").then_some(()));
+    assert!(Command::new("kill").args(["-TERM", &call.id().to_string()]).status().unwrap().success());
+    call.wait().unwrap();
+    until("it ends with its caller", || (!goes_on("sleep 1000")).then_some(()));
+
+    let body = json!({ "command": "sleep 2000" }).to_string();
+    let mut stream = TcpStream::connect(url(&shop.platform).trim_start_matches("http://")).unwrap();
+    let request = format!(
+        "POST /api/v1/projects/hello/apps/shop/exec HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        token(&shop.platform),
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    until("it goes on", || goes_on("sleep 2000").then_some(()));
+    drop(stream);
+    until("it ends with the connection", || (!goes_on("sleep 2000")).then_some(()));
 }

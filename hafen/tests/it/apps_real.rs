@@ -7,6 +7,9 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::apps::{Shop, healthy};
+use crate::edge::{curl, edge};
+use crate::git::remote;
+use crate::http::token;
 use crate::load::Load;
 use crate::platform::{Platform, text};
 use crate::real::{ssh, turn, until};
@@ -259,13 +262,13 @@ fn in_its_box(shop: &Shop, app: &Value) {
 #[test]
 fn static_files_are_served_without_a_web_server() {
     let _turn = turn();
-    let shop = Shop::open(Platform::real());
+    let shop = Shop::open(Platform::real_with(&["--deploy-patience", "600", "--edge-https", "127.0.0.1:0"]));
     shop.sh(
         "mkdir -p public/sub; echo '<h1>hello</h1>' > public/index.html; echo sub > public/sub/index.html",
     );
     shop.push("one");
     let spec = json!({ "source": { "repository": "shop" }, "on": "web", "static": "public", "replicas": 2,
-                       "strategy": "blue-green" });
+                       "strategy": "blue-green", "preview": { "branches": ["feature/*"], "expires_ms": 86_400_000 } });
     assert!(shop.set(&spec).status.success());
     let app = settles(&shop);
     assert_eq!(app["state"], "running", "{app} {:?}", shop.history());
@@ -282,9 +285,89 @@ fn static_files_are_served_without_a_web_server() {
         (app["state"] == "running" && app["release"] == 2).then_some(app)
     });
     every_page(&shop, &app, "<h1>again</h1>");
+    a_command_ends_with_its_caller(&shop, &app);
+    a_branch_has_a_page_of_its_own(&shop);
+    every_page(&shop, &shop.app(), "<h1>again</h1>");
     // It is none of the stack's, which does not take the machines from under it.
     let told = text(&shop.platform.run(&["destroy", "--yes"]).stderr);
     assert!(told.contains("delete that app first"), "{told}");
     shop.platform.good(&["app", "delete", "shop"]);
     shop.platform.good(&["destroy", "--yes"]);
+}
+
+/// What somebody runs where a process is: how it ended is told, and it does not go on without them.
+fn a_command_ends_with_its_caller(shop: &Shop, app: &Value) {
+    let process = &app["processes"][0];
+    let (id, machine) = (process["id"].as_str().unwrap(), process["machine"].as_str().unwrap());
+    let exec = |command| shop.platform.command(&["app", "exec", "shop", "--process", id, "--", command]);
+    let ended = exec("cat; echo out; exit 7").output().unwrap();
+    assert_eq!(
+        (ended.status.code(), text(&ended.stdout).as_str()),
+        (Some(7), "out\n"),
+        "{}",
+        text(&ended.stderr)
+    );
+    // Its unit, itself and the script that begins and watches it.
+    let left = || {
+        let look = "systemctl list-units --all --no-legend 'exec-shop.*'; grep -la '4711081[5]' /proc/[0-9]*/cmdline; true";
+        ssh(&shop.platform, machine, look)
+    };
+    assert_eq!(left(), "");
+    let mut call = exec("exec sleep 47110815").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the command runs", &shop.platform, || left().contains("running").then_some(()));
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &call.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let begun = Instant::now();
+    call.wait().unwrap();
+    until("it ends with its caller", &shop.platform, || left().is_empty().then_some(()));
+    println!("a command whose caller left was gone after {:?}", begun.elapsed());
+}
+
+/// A preview on the machines, by https through the edge, for as long as its branch is there.
+fn a_branch_has_a_page_of_its_own(shop: &Shop) {
+    let begun = Instant::now();
+    let platform = &shop.platform;
+    let remote = remote(platform, &token(platform), "shop");
+    let root = platform.home.path().join("root.pem");
+    std::fs::write(&root, platform.good(&["certificate", "authority"])).unwrap();
+    let (name, host) = ("shop-feature-new", "shop-feature-new.hello.localhost");
+    let at = edge(platform, "https");
+    let ask = || {
+        let url = format!("https://{host}:{}/", at.port());
+        text(&curl(at, &url, host, &root, &["-i"]).1.stdout)
+    };
+    shop.sh(&format!(
+        "git checkout -q -b feature/new; echo '<h1>preview</h1>' > public/index.html; git commit -qam preview; \
+         git push -q {remote} HEAD:refs/heads/feature/new; git checkout -q main"
+    ));
+    let told = until("the branch answers by its own host", platform, || {
+        Some(ask()).filter(|told| told.contains("<h1>preview</h1>"))
+    });
+    assert!(told.contains(" 200"), "{told}");
+    let shown = platform.json(&["app", "show", name]);
+    assert_eq!((shown["state"].as_str(), healthy(&shown).len()), (Some("running"), 1), "{shown}");
+    let machine = shown["processes"][0]["machine"].as_str().unwrap();
+    let units = format!(
+        "systemctl list-units --all --no-legend '*{name}*'; find /etc/systemd/system -name '*{name}*'"
+    );
+    let units_there = ssh(platform, machine, &units);
+    assert!(units_there.contains("running") && units_there.contains("/etc/systemd/system/"), "{units_there}");
+    println!("a preview from its push to its page: {:?}", begun.elapsed());
+
+    shop.sh(&format!("git push -q {remote} :refs/heads/feature/new"));
+    until("it goes with its branch", platform, || {
+        let apps = platform.json(&["app", "list"])["items"].as_array().unwrap().len();
+        (apps == 1 && !platform.good(&["route", "list"]).contains(host)).then_some(())
+    });
+    let left =
+        format!("{units}; sudo find /var/lib/hafen /run/hafen-apps -name '*{name}*' 2>/dev/null; true");
+    assert_eq!(ssh(platform, machine, &left), "");
+    let told = ask();
+    assert!(!told.contains("preview") && !told.contains(" 200"), "{told}");
+    println!("a preview from its push until it is gone: {:?}", begun.elapsed());
 }

@@ -55,7 +55,7 @@ fn put(platform: &Platform, path: &str, body: &Value) -> Value {
     serde_json::from_str(&answer).unwrap()
 }
 
-fn curl(at: SocketAddr, url: &str, host: &str, root: &Path, arguments: &[&str]) -> (String, Output) {
+pub fn curl(at: SocketAddr, url: &str, host: &str, root: &Path, arguments: &[&str]) -> (String, Output) {
     let output = Command::new("curl")
         .args([
             "-sS",

@@ -128,6 +128,7 @@ keep() {
 # Nothing of an app stays.
 leave() {
     name "$1"
+    systemctl stop "exec-$1.*.service" 2>/dev/null || :
     keep "$1" '' ''
     rm -rf "${root:?}/$1" "${secrets:?}/$1"
     # Where processes saw what was theirs.
@@ -212,21 +213,43 @@ logs() {
     exec journalctl -q --no-hostname --no-pager -o short-iso $follow -n "$2" -u "$(unit "$1" "$4")"
 }
 
-# A command where a process is: its files, its walls, its secrets.
+# A command where a process is: its files, its walls, its secrets. It ends when its caller leaves, who keeps the input of this
+# script open for so long and writes nothing to it, and after so many seconds at the latest, whatever became of them. Its name
+# begins otherwise than those of processes, so that it is in no log of the app.
 exec_in() {
     name "$1"
     name "$2"
     unit=$units/$(unit "$1" "$2")
     [ -e "$unit" ] || die "there is no process $2 of $1 on this machine"
-    command=$3
+    called=exec-$1.$2.$$.service
+    title="A command in $2 of the app $1"
+    limit=$3
+    command=$4
     set --
     while IFS= read -r line; do
         case $line in
-        Exec*=* | Restart*=* | Type=* | SyslogIdentifier=* | StartLimit*=* | WantedBy=* | After=* | Description=* | TimeoutStopSec=* | \#*) ;;
+        Exec*=* | Restart*=* | Type=* | SyslogIdentifier=* | StartLimit*=* | WantedBy=* | After=* | Description=* | \#*) ;;
         *=*) set -- "$@" -p "$line" ;;
         esac
     done <"$unit"
-    exec systemd-run --quiet --pipe --wait --collect "$@" /bin/sh /run/app/start "$command"
+    exec 3<&0 </dev/null
+    # It only reads, by what the shell itself has, so that nothing of it is left when it is ended.
+    (
+        while read -r _; do :; done
+        # It may not have begun yet, where machines are slow.
+        tries=0
+        until systemctl stop "$called" || [ "$tries" -ge 240 ]; do
+            tries=$((tries + 1))
+            sleep 0.25
+        done
+    ) <&3 3<&- >/dev/null 2>&1 &
+    watcher=$!
+    exec 3<&-
+    ended=0
+    systemd-run --quiet --pipe --wait --collect --unit="$called" --description="$title" -p RuntimeMaxSec="$limit" "$@" \
+        /bin/sh /run/app/start "$command" || ended=$?
+    kill "$watcher" 2>/dev/null || :
+    exit "$ended"
 }
 
 # What starts the commands of a build, and its secrets, from a tar archive: for the user alone who builds, and until it ends.

@@ -431,7 +431,9 @@ impl Apps {
         };
         let log: String = log.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
         let told = if row.told.is_empty() { "it was never asked" } else { &row.told };
-        let since = row.started_at.map_or(0, |at| self.now().since(at).as_secs());
+        // A machine that takes no call holds up even the start.
+        let what = if row.started_at.is_some() { what } else { "could not be started" };
+        let since = self.now().since(row.started_at.unwrap_or(row.since)).as_secs();
         let reason = format!(
             "{} at port {} of {} {what} within {since} s\nprobe: {told}",
             row.full_id(),

@@ -70,6 +70,10 @@ pub struct Git {
     limits: Limits,
     /// Which ways to other repositories git may go.
     protocols: &'static str,
+    /// Certificates of authorities that are trusted beside those of the host.
+    roots: Option<PathBuf>,
+    /// Those of the host, where it keeps them in the folder where most do.
+    host_roots: PathBuf,
     /// A copy is fetched into, read and removed by one at a time; by the name of its folder.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -89,8 +93,27 @@ impl Git {
             clock,
             limits: Limits::default(),
             protocols: "https",
+            roots: None,
+            host_roots: "/etc/ssl/certs".into(),
             turns: Mutex::default(),
         }
+    }
+
+    /// Trusts the authorities of a file, beside those of the host: for servers with a certificate of a company's own.
+    ///
+    /// # Errors
+    /// Invalid when there is no certificate in it.
+    pub fn trusting(mut self, roots: &Path) -> Result<Self> {
+        let unusable = |why: String| {
+            Error::invalid(format!("{} with authorities of git servers: {why}", roots.display()))
+        };
+        let text = std::fs::read_to_string(roots).map_err(|error| unusable(error.to_string()))?;
+        if !text.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(unusable("it has no certificate in PEM".into()));
+        }
+        // Git runs in another folder.
+        self.roots = Some(std::path::absolute(roots).map_err(|error| unusable(error.to_string()))?);
+        Ok(self)
     }
 
     /// A git that reads no configuration of anybody, asks nobody and runs nothing of a repository.
@@ -194,6 +217,13 @@ impl Git {
             }
         }
         let mut fetch = self.command(folder);
+        if let Some(roots) = &self.roots {
+            // Git takes it in place of the file of the host, beside the folder.
+            fetch.env("GIT_SSL_CAINFO", roots);
+            if self.host_roots.is_dir() {
+                fetch.env("GIT_SSL_CAPATH", &self.host_roots);
+            }
+        }
         fetch.args(["fetch", "--quiet", "--prune", "--no-write-fetch-head", "--end-of-options"]).arg(url);
         fetch.args(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]);
         let (good, _, said) = tokio::select! {
@@ -201,7 +231,7 @@ impl Git {
             () = self.outgrown(folder) => return Ok(false),
         };
         if !good {
-            return Err(Error::unavailable(format!("{url} cannot be fetched: {said}")));
+            return Err(unfetched(url, &said));
         }
         Ok(size(folder.to_owned()).await <= self.limits.copy)
     }
@@ -340,6 +370,24 @@ impl Sources for Git {
     }
 }
 
+/// Why a source cannot be fetched, with what to do where that is known.
+fn unfetched(url: &str, said: &str) -> Error {
+    // Nobody is asked: git says that it cannot.
+    if said.contains("terminal prompts disabled") || said.contains("could not read Username") {
+        return Error::invalid(format!(
+            "{url} asks for a password, so it is private or not there: a source from elsewhere is fetched without one; have              what is to be deployed pushed to a repository of this platform"
+        ));
+    }
+    let advice = if said.contains("certificate") {
+        ". Its certificate must be valid, and of an authority that this host knows or that `hafen serve --git-roots` names"
+    } else if said.contains("not supported or disabled in libcurl") {
+        ". It leads elsewhere: only https is followed"
+    } else {
+        ""
+    };
+    Error::unavailable(format!("{url} cannot be fetched: {said}{advice}"))
+}
+
 /// The folder of a copy. One per project, so that none learns from another what there is.
 fn copy_name(project: &str, url: &str) -> String {
     let name = Sha256::digest(format!("{project}\n{url}"));
@@ -377,6 +425,10 @@ fn folder_size(folder: &Path) -> u64 {
     });
     sizes.fold(0, u64::saturating_add)
 }
+
+#[cfg(test)]
+#[path = "sources_https_tests.rs"]
+mod https_tests;
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,24 @@ pub struct SimHands {
     folder: PathBuf,
     /// One at a time: it is all over in no time.
     one: Mutex<()>,
+    /// Commands under way: where, and what.
+    commands: Mutex<Vec<(String, String)>>,
+}
+
+/// A command under way, until it is dropped with the call.
+struct Underway<'a>(&'a SimHands, (String, String));
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        let mut commands = self.0.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = commands.iter().position(|one| *one == self.1) {
+            commands.swap_remove(at);
+        }
+    }
+}
+
+fn place(at: At<'_>, app: &str, id: &str) -> String {
+    format!("{}/{}/{app}/{id}", at.project, at.machine)
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -59,7 +77,11 @@ impl SimHands {
     pub fn open(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .map_err(|error| Error::unavailable(format!("{}: {error}", folder.display())))?;
-        Ok(Self { folder: folder.to_owned(), one: Mutex::default() })
+        Ok(Self { folder: folder.to_owned(), one: Mutex::default(), commands: Mutex::default() })
+    }
+
+    fn underway(&self) -> Vec<(String, String)> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn with<T>(&self, at: At<'_>, work: impl FnOnce(&mut Disk) -> T) -> Result<T> {
@@ -213,20 +235,23 @@ impl Hands for SimHands {
             if lines.process.is_none_or(|wanted| wanted == id) {
                 let line = format!("{id} is simulated, at port {}\n", process.port);
                 to.out(line.as_bytes()).await?;
+                let there = place(at, app, &id);
+                for (_, command) in self.underway().iter().filter(|(other, _)| *other == there) {
+                    to.out(format!("{id} goes on with: {command}\n").as_bytes()).await?;
+                }
             }
         }
         Ok(())
     }
 
-    async fn exec(
-        &self,
-        _at: At<'_>,
-        _app: &str,
-        id: &str,
-        command: &str,
-        to: &mut dyn Sink,
-    ) -> Result<Ended> {
+    async fn exec(&self, at: At<'_>, app: &str, id: &str, command: &str, to: &mut dyn Sink) -> Result<Ended> {
         to.out(format!("{id} would run: {command}\n").as_bytes()).await?;
+        if command.contains("sleep") {
+            let begun = (place(at, app, id), command.to_owned());
+            self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(begun.clone());
+            let _underway = Underway(self, begun);
+            std::future::pending::<()>().await;
+        }
         Ok(Ended::Status(0))
     }
 

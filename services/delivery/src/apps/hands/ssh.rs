@@ -32,6 +32,8 @@ const CONNECT: Duration = Duration::from_secs(60);
 const CALL: Duration = Duration::from_secs(120);
 /// For one that does.
 const CARRY: Duration = Duration::from_secs(1800);
+/// For a command that somebody runs where a process is.
+const COMMAND: Duration = Duration::from_secs(1800);
 /// What a call says at most.
 const ANSWER: usize = 1 << 20;
 /// What a build may leave, as an archive.
@@ -127,11 +129,18 @@ impl Ssh {
 
     /// Runs a command line for somebody who may read slowly, or leave in the middle. Over a connection of its own: on the
     /// shared one whoever does not read holds up everybody, and whoever leaves goes on there. When this is dropped the
-    /// connection breaks, and the machine ends what has nobody left to speak to.
-    async fn watched(&self, at: At<'_>, line: &str, sink: &mut dyn Sink, time: Duration) -> Result<Ended> {
+    /// connection breaks, and the machine ends what has nobody left to speak to, or sees the end of its input.
+    async fn watched(
+        &self,
+        at: At<'_>,
+        line: &str,
+        input: Option<Box<dyn Input>>,
+        sink: &mut dyn Sink,
+        time: Duration,
+    ) -> Result<Ended> {
         let _place = self.place(at)?;
         let session = self.within(CONNECT, at, self.door.open(at)).await?;
-        self.within(time, at, session.run(line, None, sink)).await
+        self.within(time, at, session.run(line, input, sink)).await
     }
 
     fn place(&self, at: At<'_>) -> Result<OwnedSemaphorePermit> {
@@ -213,6 +222,19 @@ fn bytes(bytes: Zeroizing<Vec<u8>>) -> Box<dyn Input> {
 fn file(mut file: File) -> Result<Box<dyn Input>> {
     file.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
     Ok(Box::new(tokio::fs::File::from_std(file)))
+}
+
+/// An input without bytes and without an end: it lasts as long as the call.
+struct Open;
+
+impl tokio::io::AsyncRead for Open {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+        _buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Pending
+    }
 }
 
 /// Bytes to be read, wiped when they are read.
@@ -313,11 +335,13 @@ impl Hands for Ssh {
         let args = ["logs", app, &count, follow, lines.process.unwrap_or("*")];
         // Who follows does so until they have enough.
         let time = if lines.follow { Duration::from_secs(24 * 3600) } else { CALL };
-        self.watched(at, &line(&args), to, time).await.map(drop)
+        self.watched(at, &line(&args), None, to, time).await.map(drop)
     }
 
     async fn exec(&self, at: At<'_>, app: &str, id: &str, command: &str, to: &mut dyn Sink) -> Result<Ended> {
-        self.watched(at, &line(&["exec", app, id, command]), to, CARRY).await
+        let seconds = COMMAND.as_secs().to_string();
+        let line = line(&["exec", app, id, &seconds, command]);
+        self.watched(at, &line, Some(Box::new(Open)), to, COMMAND).await
     }
 
     async fn build(&self, at: At<'_>, job: BuildJob<'_>, spool: &Path, log: &mut dyn Sink) -> Result<Built> {

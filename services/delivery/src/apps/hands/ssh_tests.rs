@@ -1,5 +1,6 @@
-//! Against a real `sshd` that plays the machine. What is run there as root, which is the script's `logs`, is what each test
-//! says; `tail -f` ends as `journalctl -f` does, when nothing reads what it writes.
+//! Against a real `sshd` that plays the machine. What is run there as root for a log is what each test says; `tail -f` ends as
+//! `journalctl -f` does, when nothing reads what it writes. For commands it is the script itself, over a systemd that is
+//! played: what it starts is no child of whoever asked for it, and goes on without them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -82,6 +83,13 @@ impl Machine {
 
     fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    /// The unit of a command, while it runs.
+    fn unit(&self) -> Option<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+        let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.find(|name| name.starts_with("exec-shop.d1-0.") && name.ends_with(".pid"))
     }
 
     fn ssh(self: &Arc<Self>) -> Ssh {
@@ -191,4 +199,112 @@ async fn places_for_those_who_watch_are_bounded() {
     places.pop();
     ssh.lines(AT, "shop", follow(), &mut said).await.unwrap();
     assert_eq!(said.out, b"a line\n");
+}
+
+/// Runs the script, with its paths in the folder of the test, where a systemd is played.
+const SCRIPTED: &str = r#"at=${0%/bin/sudo}; script=$(printf %s "$4" | sed "s|^export PATH=|&$at/bin:|; s|^units=.*|units=$at|"); shift 4
+exec sh -c "$script" "$@""#;
+/// Tells how it was called, and starts the last of its words, once nothing holds it up. The unit is a session of its own.
+const SYSTEMD_RUN: &str = r#"at=${0%/bin/*}; printf '%s\n' "$@" >> "$at/asked"
+for word; do case $word in --unit=*) unit=${word#*=} ;; esac; done
+while [ -e "$at/slow" ]; do sleep 0.1; done
+setsid -w sh -c 'echo $$ > "$0.new"; mv "$0.new" "$0"; exec sh -c "$1"' "$at/$unit.pid" "$word"; ended=$?
+rm -f "$at/$unit.pid"; exit $ended"#;
+/// Ends the unit, if it was loaded.
+const SYSTEMCTL: &str = r#"at=${0%/bin/*}; echo "$*" >> "$at/stopped"; [ -e "$at/$2.pid" ] || exit 5; kill -- "-$(cat "$at/$2.pid")" && rm -f "$at/$2.pid""#;
+
+/// A machine with one process, `d1-0` of `shop`.
+async fn with_a_process() -> Machine {
+    let machine = Machine::start("").await;
+    for (name, text) in [("sudo", SCRIPTED), ("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)] {
+        let path = machine.folder.path().join("bin").join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let unit = "[Unit]\nDescription=App shop\n[Service]\nType=exec\nRestart=always\nTimeoutStopSec=15\nDynamicUser=yes\n";
+    std::fs::write(machine.folder.path().join("app-shop.d1-0.service"), unit).unwrap();
+    machine
+}
+
+/// Processes whose command line has this in it; so have those of the script that was asked for it.
+fn processes(mark: &str) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let named = all.filter_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        String::from_utf8_lossy(&line)
+            .contains(mark)
+            .then(|| entry.file_name().to_string_lossy().into_owned())
+    });
+    named.collect()
+}
+
+/// What somebody runs on a machine, and how it ended.
+fn running(ssh: &Arc<Ssh>, command: &str) -> tokio::task::JoinHandle<Result<Ended>> {
+    let (ssh, command) = (Arc::clone(ssh), command.to_owned());
+    tokio::spawn(async move { ssh.exec(AT, "shop", "d1-0", &command, &mut Collected::up_to(1000)).await })
+}
+
+#[tokio::test]
+async fn a_command_is_told_of_as_it_ended_and_nothing_of_it_stays() {
+    let machine = Arc::new(with_a_process().await);
+    let ssh = machine.ssh();
+    let mut said = Collected::up_to(1000);
+    let command = "cat; echo out; echo err >&2; exit 7 # mark-of-one-that-ends";
+    let work = ssh.exec(AT, "shop", "d1-0", command, &mut said);
+    let ended = tokio::time::timeout(Duration::from_secs(60), work).await.expect("it has no input").unwrap();
+    assert_eq!(ended, Ended::Status(7));
+    assert_eq!((said.out.as_slice(), said.err.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    until("who watched over it is gone", || processes("mark-of-one-that-ends").is_empty().then_some(()))
+        .await;
+    let asked = machine.text("asked");
+    let lines: Vec<&str> = asked.lines().collect();
+    assert!(lines.iter().any(|line| line.starts_with("--unit=exec-shop.d1-0.")), "{asked}");
+    for wanted in ["RuntimeMaxSec=1800", "TimeoutStopSec=15", "DynamicUser=yes"] {
+        assert!(lines.contains(&wanted), "{wanted}: {asked}");
+    }
+    assert!(!asked.contains("Restart=") && !asked.contains("Type="), "{asked}");
+    let error = ssh.exec(AT, "shop", "d9-0", "true", &mut said).await.unwrap();
+    assert_eq!(error, Ended::Status(1), "there is no such process");
+}
+
+#[tokio::test]
+async fn a_command_ends_when_its_caller_leaves() {
+    let machine = Arc::new(with_a_process().await);
+    let ssh = Arc::new(machine.ssh());
+    let mark = "mark-of-one-that-is-left";
+    let call = running(&ssh, &format!("exec tail -F {mark}"));
+    until("it begins", || machine.unit()).await;
+    call.abort();
+    until("it ends on the machine", || machine.unit().is_none().then_some(())).await;
+    until("nothing of it stays", || processes(mark).is_empty().then_some(())).await;
+
+    // Before it began: it does not begin later.
+    std::fs::write(machine.folder.path().join("slow"), "").unwrap();
+    std::fs::remove_file(machine.folder.path().join("asked")).unwrap();
+    let stopped = machine.text("stopped").lines().count();
+    let call = running(&ssh, &format!("exec tail -F {mark}"));
+    until("it is asked for", || machine.folder.path().join("asked").exists().then_some(())).await;
+    call.abort();
+    // Its caller's leaving is noticed while there is no unit to be stopped yet.
+    until("it is to be stopped", || (machine.text("stopped").lines().count() > stopped + 1).then_some(()))
+        .await;
+    std::fs::remove_file(machine.folder.path().join("slow")).unwrap();
+    until("nothing of it stays", || processes(mark).is_empty().then_some(())).await;
+    assert!(machine.unit().is_none());
+}
+
+#[tokio::test]
+async fn a_command_ends_when_its_time_is_over() {
+    let machine = Arc::new(with_a_process().await);
+    let clock = hafen_base::SteppedClock::new();
+    let nowhere =
+        Client::new(Arc::new(HttpTransport::new("http://127.0.0.1:1").unwrap()), Token::new("none"));
+    let ssh = Ssh::through(Arc::clone(&machine) as Arc<dyn Door>, nowhere, Arc::new(clock.clone()));
+    let mark = "mark-of-one-that-is-slow";
+    let call = running(&Arc::new(ssh), &format!("exec tail -F {mark}"));
+    until("it begins", || machine.unit()).await;
+    clock.step(COMMAND);
+    let error = call.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("within 1800 s"), "{error}");
+    until("nothing of it stays", || processes(mark).is_empty().then_some(())).await;
 }
