@@ -22,8 +22,10 @@ export default defineConfig({
   },
   server: {
     hmr: { overlay: false },
+    // The guide, and what tests hold the console against, lie beside this folder.
+    fs: { allow: ['..'] },
     proxy: Object.fromEntries(
-      ['/api', '/oauth', '/.well-known', '^/ledger/', '/health'].map((path) => [path, { target: platform, ws: true }]),
+      ['/api', '/oauth', '/.well-known', '^/ledger/', '^/hooks/', '/health'].map((path) => [path, { target: platform, ws: true }]),
     ),
   },
 })

@@ -31,11 +31,15 @@ const process = (n, release, state = 'healthy') => ({ id: `web-${n}-d8-0`, machi
 const spec = {
   source: { repository: 'shop', branch: 'main' }, build: { image: 'builder', run: ['make dist'], output: 'dist', cache: ['target'], timeout_ms: 600_000 }, on: 'web',
   run: './shop --port $PORT', port: 8080, replicas: 3, health: { path: '/healthz', healthy_after: 2, interval_ms: 2000, timeout_ms: 1000 }, strategy: 'rolling',
-  migrate: './shop migrate', env: { LOG: 'info', DB_PASSWORD: { secret: 'db-password' } },
+  migrate: './shop migrate', env: { LOG: 'info', DB_PASSWORD: { secret: 'db-password' } }, preview: { branches: ['feature/*'], domain: 'preview.example.org', expires_ms: 7 * 86_400_000 },
 }
 const app = (name, state, release, over = {}) => ({
   created_at: ago(90_000), deployment: state === 'deploying' ? 'd9' : null, generation: 4, name, observed_generation: 4, processes: [process(1, release), process(2, release), process(3, release, state === 'failed' ? 'unhealthy' : 'healthy')],
   project: 'harbour', reason: state === 'failed' ? 'web-3-d8-0 ended three times' : '', release, spec, state, updated_at: ago(12), ...over,
+})
+const repository = (name, n) => ({
+  created_at: ago(90_000), default_branch: 'main', description: n === 0 ? 'The shop and its workers' : '', generation: 2, id: id('r', n), name, object_limit: 64 * MIB, path: `/git/harbour/${name}.git`, project: 'harbour',
+  protected: [{ delete: false, force: false, pattern: 'main', push: 'maintainer' }], pushed_at: ago(45 + n * 900), size: 37 * MIB, size_limit: 512 * MIB,
 })
 const deployment = (n, state, over = {}) => ({
   app: 'shop', build: `b${n}`, commit: hash(n * 77).slice(0, 40), created_at: ago(40 + (9 - n) * 400), created_by: PEOPLE[n % 4], ended_at: ago(38 + (9 - n) * 400), id: `d${n}`, kind: 'deploy', previous_release: n - 1,
@@ -89,10 +93,12 @@ export const answers = {
   '/api/v1/projects/{project}/apps/{app}/deployments/{deployment}': ({ deployment: key }) => deployments.find((one) => one.id === key),
   '/api/v1/projects/{project}/apps/{app}/builds': () => [build(9, 'running'), build(8), build(7), build(5)],
   '/api/v1/projects/{project}/apps/{app}/releases': () => [8, 7, 6, 5, 4].map((number) => ({ app: 'shop', artifact: `sha256:${hash(number)}`, build: `b${number}`, commit: hash(number * 77).slice(0, 40), created_at: ago((9 - number) * 400), created_by: PEOPLE[number % 4], kept: true, number, spec })),
+  '/api/v1/projects/{project}/repositories': ({ project: name }) => (name === 'harbour' ? ['shop', 'legacy'].map(repository) : []),
+  '/api/v1/projects/{project}/repositories/{repository}': ({ repository: name }) => repository(name, 0),
   '/api/v1/projects/{project}/routes': ({ project: name }) => (name === 'harbour' ? routes : []),
   '/api/v1/projects/{project}/routes/{host}': ({ host }) => routes.find((one) => one.host === host),
   '/api/v1/projects/{project}/backends': ({ project: name }) => (name === 'harbour' ? ['shop', 'legacy', 'report'].map((backend, n) => ({ endpoints: [endpoint(1), endpoint(2), endpoint(3, n === 2 ? { healthy: false, ejected: true, reason: 'no connection' } : {})], generation: 1, health: null, name: backend, project: 'harbour', writer_generation: 1 })) : []),
-  '/api/v1/projects/{project}/certificates': () => [
+  '/api/v1/projects/{project}/certificates': ({ project: name }) => name !== 'harbour' ? [] : [
     { attempts: 1, fingerprint: hash(3), host: 'shop.example.org', issuer: 'acme', next_try: null, not_after: ahead(9), not_before: ago(100_000), project: 'harbour', reason: '', serial: '03a1', state: 'ready' },
     { attempts: 4, fingerprint: null, host: 'new.example.org', issuer: 'acme', next_try: ahead(0.1), not_after: null, not_before: null, project: 'harbour', reason: 'the authority could not reach http://new.example.org: connection refused', serial: null, state: 'failed' },
   ],
@@ -100,6 +106,7 @@ export const answers = {
   '/api/v1/operations': () => [operation(3, 'running'), operation(10, 'failed'), operation(1, 'succeeded'), operation(2, 'cancelled')],
   '/api/v1/ledger/entries': () => Array.from({ length: 200 }, (_, n) => entry(n)),
   '/api/v1/people': () => PEOPLE.map((name, n) => ({ created_at: ago(300_000), factors: n === 3 ? ['password'] : ['password', 'totp', ...(n === 0 ? ['passkey'] : [])], generation: 1, id: id('p', n), login: name.split(' ')[0].toLowerCase(), name, organisation: id('org', 1), status: n === 2 ? 'suspended' : 'active' })),
+  '/api/v1/memberships': () => [['owner', id('org', 1)], ['maintainer', 'project/harbour'], ['developer', 'project/harbour'], ['viewer', 'project/ten-thousand']].map(([role, scope], n) => ({ created_at: ago(300_000), id: id('ms', n), role, scope, subject: id('p', n) })),
   '/api/v1/teams': () => ['shop', 'platform'].map((name, n) => ({ created_at: ago(300_000), generation: 1, id: id('t', n), name, organisation: id('org', 1), title: name })),
   '/api/v1/status': () => ({ engine: 'qemu', engine_detail: 'QEMU 10.0, KVM', pid: 4711, services: ['machines', 'stacks', 'identity', 'access', 'ledger', 'delivery', 'vault', 'edge'].map((name) => ({ name, status: name === 'edge' ? 'degraded' : 'ok', detail: name === 'edge' ? 'certificates: new.example.org failed 4 times' : '' })), started_at: ago(3000), status: 'degraded', url: 'http://127.0.0.1:4750', version: '0.1.0' }),
   '/api/v1/projects/{project}/stack': ({ project: name }) => (name === 'harbour' ? { apply: 'a-1', project: name, serial: 4, source: { file: 'hafen.toml', locks: {}, manifest: MANIFEST, sources: {} }, updated_at: ago(300) } : undefined),

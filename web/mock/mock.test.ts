@@ -28,4 +28,4 @@ it('every read of the mock fits its schema', () => {
     if (status !== 200 || !valid(body)) wrong.push(`${path}: ${status} ${ajv.errorsText(valid.errors)}`)
   }
   expect(wrong).toEqual([])
-})
+}, 60_000)

@@ -3,7 +3,7 @@
 //
 // Beside its answers it can fail on purpose: a query `?mock=offline|403|404|500|empty|slow` in the page's address reaches here as the
 // referrer, so that each state of a screen can be looked at.
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { extname } from 'node:path'
@@ -29,6 +29,7 @@ export function answerOf(method, path, query = new URLSearchParams()) {
   const schema = content['application/json']?.schema
   const special = method === 'get' || method === 'post' ? answers[route.path] : undefined
   if (route.path === '/api/v1/policy/permitted') return { status: 200, body: { place: query.get('project') ? `project/${query.get('project')}` : 'organisation', actions: actions(), step_up: [] } }
+  if (route.path === '/api/v1/policy/actions') return { status: 200, body: { items: known } }
   if (special && (method === 'get' || route.path.endsWith('/plans'))) {
     const value = special(parts, query)
     if (value === undefined) return { status: 404, body: problem(404, 'not_found', 'there is nothing of that name') }
@@ -48,7 +49,8 @@ function page(items, query) {
 }
 
 const source = readFileSync(new URL('../../crates/policy/src/actions.rs', import.meta.url), 'utf8')
-const actions = () => [...source.matchAll(/^\s+(?:action|danger)\("([\w.]+)"/gm)].map((found) => found[1])
+const known = [...source.matchAll(/^\s+(action|danger)\("([\w.]+)", "(\w+)", "([^"]+)"/gm)].map(([, kind, name, group, tells]) => ({ name, group, dangerous: kind === 'danger', tells }))
+const actions = () => known.map(({ name }) => name)
 const problem = (status, code, detail) => ({ type: 'about:blank', title: code, status, code, detail, request_id: 'req-mock', errors: [] })
 
 function failure(kind) {
@@ -96,6 +98,15 @@ function serve(request, response) {
   reply(status, status === 204 ? undefined : shown)
 }
 
+/** A terminal that says how it is, and nothing to what is typed (RFC 6455, sections 4.2.2 and 5.2). */
+function terminal(request, socket) {
+  const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
+  const text = Buffer.from('Debian GNU/Linux 13 web-1 ttyS0\r\n\r\nhafen@web-1:~$ uptime\r\n 10:24:31 up 9 days,  2:11,  1 user,  load average: 0.08, 0.03, 0.01\r\nhafen@web-1:~$ ')
+  socket.write(Buffer.concat([Buffer.from(text.length < 126 ? [0x82, text.length] : [0x82, 126, text.length >> 8, text.length & 0xff]), text]))
+  socket.on('data', (frame) => (frame[0] & 0x0f) === 8 && socket.end(Buffer.from([0x88, 0]))).on('error', () => socket.destroy())
+}
+
 if (process.argv[1]?.endsWith('server.mjs')) {
   const port = Number(process.argv[2] ?? 4791)
   createServer((request, response) => {
@@ -106,7 +117,7 @@ if (process.argv[1]?.endsWith('server.mjs')) {
       console.error(error)
       response.writeHead(500).end()
     }
-  }).listen(port, '127.0.0.1', () => console.log(`the mock of the API answers at http://127.0.0.1:${port}`))
+  }).on('upgrade', terminal).listen(port, '127.0.0.1', () => console.log(`the mock of the API answers at http://127.0.0.1:${port}`))
 }
 
 export { document, METHODS }

@@ -77,6 +77,12 @@ export const preset = definePreset(Aura, {
         dark: { warn: { color: '{yellow.300}' }, success: { color: '{green.300}' }, error: { color: '{red.300}' }, info: { color: '{blue.300}' }, secondary: { color: '{surface.200}' } },
       },
     },
+    // What is in a tab lies on the page as everything does, in line with its head; cards and tables bring their own ground.
+    tabs: {
+      tablist: { background: 'transparent' },
+      tabpanel: { background: 'transparent', padding: '1rem 0 0' },
+      navButton: { background: 'var(--back)' },
+    },
     togglebutton: {
       colorScheme: {
         light: { root: { color: '{surface.600}', hoverColor: '{surface.800}' } },

@@ -37,6 +37,8 @@ export interface Certificate {
   issued: string
   until: string
   by: string
+  /** Whether somebody ended it before its time. */
+  revoked: boolean
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '')
@@ -55,5 +57,17 @@ export function certificateOf(event: AccessEvent): Certificate | undefined {
     issued: event.at,
     until: text(data['valid_before']),
     by: event.actor.name,
+    revoked: false,
   }
+}
+
+/** All that were issued, and which of them a later event ended: by itself, with all of its person, or with everything. */
+export function certificatesOf(events: readonly AccessEvent[]): Certificate[] {
+  const revocations = events.filter((event) => event.kind === 'access.revoked')
+  return events.flatMap((event) => {
+    const found = certificateOf(event)
+    if (!found) return []
+    const objects = [`certificate/${found.serial}`, `person/${found.person}`, 'certificate/*']
+    return [{ ...found, revoked: revocations.some((one) => one.seq > event.seq && objects.includes(one.object)) }]
+  })
 }

@@ -7,6 +7,8 @@ import { type Query, useQuery } from '@/api/query'
 import { useSession } from '@/session/store'
 
 export interface Directory {
+  /** Its id, where one is named; else it is the reader's own. */
+  organisation?: string | undefined
   people: Schemas['Person'][]
   accounts: Schemas['ServiceAccount'][]
   workloads: Schemas['WorkloadIdentity'][]
@@ -18,14 +20,16 @@ export interface Directory {
 
 export const ofIdentity = (change: Change): boolean => change.service === 'identity'
 
-/** The query that names the organisation, and its id as scopes name it. */
+/** The query that names the organisation. */
 export function useOrganisation(): ComputedRef<{ organisation?: string }> {
   const route = useRoute()
   return computed(() => (typeof route.query['org'] === 'string' && route.query['org'] !== '' ? { organisation: route.query['org'] } : {}))
 }
 
 async function read(organisation: { organisation?: string }): Promise<Directory> {
-  const [people, accounts, workloads, teams, owners, memberships, roles] = await Promise.all([
+  const named = organisation.organisation
+  const [id, people, accounts, workloads, teams, owners, memberships, roles] = await Promise.all([
+    named === undefined ? undefined : good(api.GET('/api/v1/organisations/{organisation}', { params: { path: { organisation: named } } })).then((one) => one.id),
     all((page) => api.GET('/api/v1/people', { params: { query: { ...page, ...organisation } } })),
     all((page) => api.GET('/api/v1/service-accounts', { params: { query: { ...page, ...organisation } } })),
     good(api.GET('/api/v1/workload-identities', { params: { query: organisation } })).then(({ items }) => items),
@@ -34,7 +38,7 @@ async function read(organisation: { organisation?: string }): Promise<Directory>
     all((page) => api.GET('/api/v1/memberships', { params: { query: { ...page, ...organisation } } })),
     good(api.GET('/api/v1/roles', { params: { query: organisation } })).then(({ items }) => items),
   ])
-  return { people, accounts, workloads, teams, owners, memberships, roles }
+  return { organisation: id, people, accounts, workloads, teams, owners, memberships, roles }
 }
 
 export function useDirectory(): Query<Directory> {
@@ -42,9 +46,9 @@ export function useDirectory(): Query<Directory> {
   return useQuery(() => read(organisation.value), { of: organisation, on: ofIdentity })
 }
 
-/** The id of the organisation that is looked at: of its teams and people, or of the reader. */
+/** The id of the organisation that is looked at, as scopes name it; a new one has no people and teams that could tell. */
 export function organisationOf(directory: Directory, own: string | undefined): string {
-  return directory.people[0]?.organisation ?? directory.teams[0]?.organisation ?? own ?? ''
+  return directory.organisation ?? directory.people[0]?.organisation ?? directory.teams[0]?.organisation ?? own ?? ''
 }
 
 export interface Names {

@@ -25,6 +25,7 @@ export const messages = words(
       title: 'Title',
       description: 'Description',
       labelHint: 'Lower-case letters, digits and hyphens; 63 at most.',
+      scopeHint: 'Of projects, those that belong to a team.',
     },
     role: { owner: 'Owner', maintainer: 'Maintainer', operator: 'Operator', developer: 'Developer', auditor: 'Auditor', viewer: 'Viewer' },
     roleTells: {
@@ -120,7 +121,7 @@ export const messages = words(
       revoke: 'Revoke',
       revokeTitle: 'Revoke token {name}?',
       revokeText: 'What uses it fails at once. This cannot be undone.',
-      secret: 'New token',
+      secret: 'The new token',
       secretText: 'Put it where the program reads it; not into a repository.',
       state: { active: 'active', rotating: 'replaced, not yet seen to fail', ended: 'ended, seen to fail', revoked: 'revoked', expired: 'expired' },
     },
@@ -264,6 +265,7 @@ export const messages = words(
       title: 'Bezeichnung',
       description: 'Beschreibung',
       labelHint: 'Kleinbuchstaben, Ziffern und Bindestriche; höchstens 63.',
+      scopeHint: 'Von den Projekten die, die einem Team gehören.',
     },
     role: { owner: 'Eigentümer', maintainer: 'Maintainer', operator: 'Operator', developer: 'Entwickler', auditor: 'Prüfer', viewer: 'Betrachter' },
     roleTells: {
@@ -359,7 +361,7 @@ export const messages = words(
       revoke: 'Widerrufen',
       revokeTitle: 'Token {name} widerrufen?',
       revokeText: 'Was es benutzt, scheitert sofort. Das lässt sich nicht rückgängig machen.',
-      secret: 'Neues Token',
+      secret: 'Das neue Token',
       secretText: 'Trag es dort ein, wo das Programm es liest; nicht in ein Repository.',
       state: { active: 'aktiv', rotating: 'ersetzt, noch nicht abgewiesen', ended: 'beendet, nachweislich abgewiesen', revoked: 'widerrufen', expired: 'abgelaufen' },
     },

@@ -70,7 +70,7 @@ export const de = {
     attempts: '{n} Versuch ohne Erfolg | {n} Versuche ohne Erfolg',
     noneYet: 'noch keins',
     renew: 'Jetzt erneuern',
-    renewOf: 'Zertifikat von {host} jetzt erneuern',
+    renewOf: 'Jetzt erneuern: Zertifikat von {host}',
     emptyTitle: 'Noch kein Zertifikat',
     emptyText: 'Jede Route bekommt von selbst eins.',
   },

@@ -72,7 +72,7 @@ const en = {
     attempts: '{n} try without success | {n} tries without success',
     noneYet: 'none yet',
     renew: 'Renew now',
-    renewOf: 'Renew the certificate of {host} now',
+    renewOf: 'Renew now: certificate of {host}',
     emptyTitle: 'No certificate yet',
     emptyText: 'Each route gets one by itself.',
   },

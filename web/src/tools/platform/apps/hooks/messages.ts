@@ -50,6 +50,8 @@ export const messages = words(
       ignored: 'nothing to do',
       emptyTitle: 'Not called yet',
       emptyText: 'Push something, or let the other system send a test.',
+      calledTitle: 'Called, but nothing came of it',
+      calledText: 'No call asked for something to be deployed: a test, another branch, a build that failed. The answer that the other system keeps says why.',
     },
     end: {
       button: 'End',
@@ -107,6 +109,8 @@ export const messages = words(
       ignored: 'nichts zu tun',
       emptyTitle: 'Noch nicht gerufen',
       emptyText: 'Schieb etwas, oder lass das andere System einen Test schicken.',
+      calledTitle: 'Gerufen, aber ohne Folgen',
+      calledText: 'Kein Aufruf wollte, dass etwas ausgerollt wird: ein Test, ein anderer Branch, ein gescheiterter Build. Die Antwort, die das andere System aufhebt, sagt warum.',
     },
     end: {
       button: 'Beenden',
