@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { chromium } from 'playwright-core'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -10,6 +12,13 @@ const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-firs
 export async function launch() {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
   return chromium.launch({ executablePath, headless: true, args: ARGUMENTS })
+}
+
+/** The mock of the API, with the console as it was built. */
+export async function startMock(port) {
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../mock/server.mjs', import.meta.url)), String(port)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await new Promise((resolve, reject) => child.stdout.once('data', resolve).once('end', () => reject(new Error('the mock ended'))))
+  return { url: `http://127.0.0.1:${port}`, stop: () => child.kill() }
 }
 
 /** A fresh person's page. `faults` is everything that may not happen; it is checked at each look. */
@@ -57,16 +66,17 @@ export async function settled(page) {
   await page.waitForFunction(calm, undefined, { timeout: 15_000 })
 }
 
-/** What axe finds serious on the page as it is, and what went wrong until now: there may be neither. */
-export async function look({ page, faults }, name) {
+/** What axe finds serious on the page as it is, or in a part of it, and what went wrong until now: there may be neither. */
+export async function look({ page, faults }, name, part = undefined) {
   await settled(page)
-  await page.evaluate(axe)
-  const found = await page.evaluate(async () => {
-    const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] })
+  // Once for each document: dialogs are many, and it is long.
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axe)
+  const found = await page.evaluate(async (part) => {
+    const { violations } = await globalThis.axe.run(part ?? document, { resultTypes: ['violations'] })
     return violations
       .filter((one) => one.impact === 'serious' || one.impact === 'critical')
       .map((one) => `${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => `${node.target.join(' ')} ${node.failureSummary?.split('\n')[1]?.trim() ?? ''}`).join(' | ')}`)
-  })
+  }, part)
   assert.deepEqual(found, [], `${name}: what axe finds serious`)
   assert.deepEqual(faults, [], `${name}: what went wrong`)
 }

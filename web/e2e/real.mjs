@@ -1,6 +1,6 @@
 // With real machines, from nothing: a project, a manifest, a plan, its apply, a shell in the browser, and everything destroyed again.
 import assert from 'node:assert/strict'
-import { accept, stepUp } from './steps.mjs'
+import { accept, stepUp } from './person.mjs'
 
 const MANIFEST = `project = "hello"
 

@@ -2,21 +2,18 @@
 // mock's project, so that they are the same each time; nothing of them is committed.
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { launch, open, settled } from './browser.mjs'
+import { launch, open, settled, startMock } from './browser.mjs'
+import { SCREENS } from './places.mjs'
 
 const folder = process.argv[2] ?? fileURLToPath(new URL('../../target/screenshots', import.meta.url))
-const SCREENS = { home: '/', map: '/projects/harbour', machines: '/projects/harbour/machines', machine: '/projects/harbour/machines/web-1', plan: '/projects/harbour/plan', apps: '/projects/harbour/apps', app: '/projects/harbour/apps/shop', routes: '/projects/harbour/routes', access: '/access', people: '/people', ledger: '/ledger-entries', account: '/account', 'sign-in': '/sign-in' }
-const port = 4793
-const mock = spawn(process.execPath, [fileURLToPath(new URL('../mock/server.mjs', import.meta.url)), String(port)], { stdio: ['ignore', 'pipe', 'inherit'] })
-await new Promise((resolve) => mock.stdout.once('data', resolve))
+const mock = await startMock(4793)
 const browser = await launch()
 try {
   for (const language of ['en', 'de']) {
     for (const theme of ['light', 'dark']) {
       mkdirSync(join(folder, language), { recursive: true })
-      const person = await open(browser, `http://127.0.0.1:${port}`, { language, theme })
+      const person = await open(browser, mock.url, { language, theme })
       for (const [name, path] of Object.entries(SCREENS)) {
         await person.page.goto(path)
         await settled(person.page)
@@ -29,5 +26,5 @@ try {
   console.log(`pictures are in ${folder}`)
 } finally {
   await browser.close()
-  mock.kill()
+  mock.stop()
 }

@@ -1,51 +1,22 @@
 // The steps of the walk, in order: what the first owner of a platform does, and what a viewer is shown.
 import assert from 'node:assert/strict'
 import { connect, createServer } from 'node:net'
-import { totp } from './totp.mjs'
+import * as access from './access.mjs'
+import * as account from './account.mjs'
+import * as apps from './apps.mjs'
+import { checkKeyboard, overlayFaults, openers, watchKeyboard } from './keyboard.mjs'
+import * as ledgerByHand from './ledger.mjs'
+import * as machines from './machines.mjs'
+import * as people from './people.mjs'
+import { accept } from './person.mjs'
+import * as robots from './robots.mjs'
+import * as routes from './routes.mjs'
 
-export const PASSWORD = 'a quiet harbour in winter'
+export { accept, Authenticator, PASSWORD, stepUp } from './person.mjs'
+
 const PROVE = 'Verify in this browser'
 const PROVEN = /This entry stands in the log of/
 const SCREENS = ['/', '/projects/hello', '/projects/hello/machines', '/projects/hello/machines/web-1', '/projects/hello/plan', '/projects/hello/apps', '/projects/hello/apps/shop', '/projects/hello/routes', '/access', '/people', '/ledger-entries', '/account', '/nowhere']
-
-/** Codes of an authenticator app: each is good once, so that the next is waited for. */
-export class Authenticator {
-  constructor(secret) {
-    this.secret = secret
-    this.last = ''
-  }
-  async next() {
-    while (totp(this.secret) === this.last) await new Promise((resolve) => setTimeout(resolve, 500))
-    this.last = totp(this.secret)
-    return this.last
-  }
-}
-
-/** Sets a person up from an invitation, by password and one-time codes; ends on the home page. */
-export async function accept(page, invitation, { name, login }) {
-  await page.goto(`/invitation#${invitation}`)
-  await page.getByLabel('Your name').fill(name)
-  assert.equal(new URL(page.url()).hash, '', 'the secret leaves the address')
-  if (login) await page.getByLabel('Login', { exact: true }).fill(login)
-  await page.getByLabel('With password and one-time codes').check()
-  await page.getByLabel('New password').fill(PASSWORD)
-  const secret = (await page.locator('.copy-text code').innerText()).replaceAll(/\s/g, '')
-  const authenticator = new Authenticator(secret)
-  await page.getByLabel('Code that the app shows now').fill(await authenticator.next())
-  await page.getByRole('button', { name: 'Accept and sign in' }).click()
-  await page.getByLabel('I have kept these codes').check()
-  const codes = await page.locator('.paper li').allInnerTexts()
-  assert.ok(codes.length >= 8, `recovery codes: ${codes.length}`)
-  return { authenticator, codes }
-}
-
-/** The dialog that asks for the second factor again, where it comes. */
-export async function stepUp(page, authenticator) {
-  const dialog = page.getByRole('dialog', { name: 'Prove it is you' })
-  await dialog.getByLabel('One-time code or recovery code').fill(await authenticator.next())
-  await dialog.getByRole('button', { name: 'Confirm' }).click()
-  await dialog.waitFor({ state: 'hidden' })
-}
 
 async function firstOwner(walk) {
   const { person, invitation, look } = walk
@@ -79,6 +50,7 @@ async function passkey(walk) {
   await dialog.waitFor({ state: 'hidden' })
   await page.getByRole('cell', { name: 'Laptop', exact: true }).waitFor()
   await walk.look(walk.person, 'account, signing in')
+  walk.passkey = true
   // Out, and in again with nothing typed.
   await page.getByRole('button', { name: /^Account/ }).click()
   await page.getByRole('menuitem', { name: 'Sign out' }).click()
@@ -208,6 +180,31 @@ async function ledger(walk) {
   await protocol.send('Fetch.disable')
 }
 
+/** Everything on every screen is reached by Tab and arrows and seen there; what opens takes the focus and gives it back; the map leads on. */
+async function keyboard({ browser, url, open, person, settled }) {
+  const { page, context } = await open(browser, url, { storage: await person.context.storageState() })
+  await watchKeyboard(context)
+  try {
+    for (const path of SCREENS.filter((one) => one !== '/nowhere')) {
+      await page.goto(path)
+      await checkKeyboard(page, path)
+    }
+    await page.goto('/')
+    await settled(page)
+    for (const wanted of [/"Go to, or do/, /"Operations and events/, /"Help for this screen/, /"Account/, /"New project/]) {
+      const button = (await openers(page)).find((one) => wanted.test(one.name))
+      assert.ok(button, `${wanted} is there`)
+      assert.deepEqual((await overlayFaults(page, button.index))?.faults, [], `what ${button.name} opens`)
+    }
+    await page.goto('/projects/hello')
+    await page.locator('svg[role=group] a').last().focus()
+    await page.keyboard.press('Enter')
+    await page.waitForURL((to) => to.pathname !== '/projects/hello')
+  } finally {
+    await context.close()
+  }
+}
+
 /** A way to the platform that can be cut, and mended. */
 async function wire(url) {
   const sockets = new Set()
@@ -305,7 +302,16 @@ export const steps = {
   plan,
   rollback,
   ledger,
+  ...machines.steps,
+  ...apps.steps,
+  ...routes.steps,
+  ...people.steps,
+  ...robots.steps,
+  ...access.steps,
+  ...account.steps,
+  ...ledgerByHand.steps,
   viewer,
   offline,
+  keyboard,
   screens: everyScreen,
 }

@@ -1,0 +1,161 @@
+// Service accounts and their tokens, workload identities, OAuth clients and identity providers: made, changed and ended by hand.
+import assert from 'node:assert/strict'
+import { ask, choose, chooseMany, confirm, find, once, send, tab, until } from './hands.mjs'
+import { crew } from './people.mjs'
+
+const TOKEN = /^hafen_sat_\w{49}$/
+/** A key of an issuer that nobody can reach from here. */
+const KEYS = '{"keys":[{"kty":"EC","crv":"P-256","kid":"walk","use":"sig","alg":"ES256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}'
+
+async function account(walk) {
+  const { page } = walk.person
+  await crew(walk)
+  await tab(walk, '/people?tab=accounts')
+  await page.getByRole('button', { name: 'New service account' }).click()
+  let dialog = page.getByRole('dialog', { name: 'New service account' })
+  await dialog.getByLabel('Name', { exact: true }).fill('crane')
+  await dialog.getByLabel('Description').fill('Lifts what CI made')
+  await walk.look(walk.person, 'a new service account')
+  await send(walk, dialog.getByRole('button', { name: 'Create' }), dialog)
+  await page.getByRole('button', { name: 'crane', exact: true }).click()
+  const { id } = await find(page, '/service-accounts', (one) => one.name === 'crane')
+  const robot = () => ask(page, `/service-accounts/${id}`)
+  assert.equal((await robot()).description, 'Lifts what CI made')
+
+  dialog = page.getByRole('dialog', { name: 'crane', exact: true })
+  await dialog.getByLabel('Description').fill('Lifts releases')
+  await dialog.getByRole('button', { name: 'Save' }).click()
+  await until('its new description', async () => (await robot()).description === 'Lifts releases')
+  await dialog.getByRole('button', { name: 'New token' }).click()
+  const form = page.getByRole('dialog', { name: 'New token', exact: true })
+  await form.getByLabel('Name', { exact: true }).fill('pipeline')
+  await form.getByLabel('Good for (days)').fill('30')
+  await chooseMany(page, form, 'Only these actions', ['machine.read'])
+  await chooseMany(page, form, 'Only these projects', ['hello'])
+  await walk.look(walk.person, 'a token for a service account')
+  await send(walk, form.getByRole('button', { name: 'Create' }), form)
+  const secret = await once(walk, 'The new token', TOKEN)
+  const tokens = async () => (await ask(page, `/tokens?subject=${id}`)).items
+  const [made] = await tokens()
+  assert.deepEqual([made.name, made.scopes, made.projects], ['pipeline', ['machine.read'], ['hello']])
+  assert.equal(Math.round((new Date(made.expires_at) - new Date(made.created_at)) / 86_400_000), 30)
+  /** What the robot is answered, from outside of the browser's session. */
+  const opens = async (secret) => (await fetch(`${walk.url}/api/v1/projects/hello/machines`, { headers: { authorization: `Bearer ${secret}` } })).status
+  assert.equal(await opens(secret), 404, 'a project is not there for whom holds no role in it')
+
+  await dialog.getByRole('button', { name: /^Rotate/ }).click()
+  const rotate = page.getByRole('dialog', { name: 'Rotate pipeline' })
+  await rotate.getByLabel('The old one still opens for (minutes)').fill('0')
+  await walk.look(walk.person, 'rotating a token')
+  await send(walk, rotate.getByRole('button', { name: 'Rotate' }), rotate)
+  const second = await once(walk, 'The new token', TOKEN)
+  assert.notEqual(second, secret)
+  assert.equal(await opens(secret), 401, 'what was rotated without overlap opens nothing')
+  const replaced = dialog.getByRole('row').filter({ hasText: /not yet seen to fail|ended, seen to fail/ })
+  await replaced.waitFor()
+  await dialog.getByRole('row', { name: /^pipeline active/ }).getByRole('button', { name: /Revoke token pipeline/ }).click()
+  await confirm(walk, { title: 'Revoke token pipeline?', button: 'Revoke', look: 'revoking a token' })
+  await dialog.getByRole('cell', { name: 'revoked' }).waitFor()
+  assert.equal(await opens(second), 401)
+  assert.ok((await tokens()).every((one) => one.status !== 'active'))
+
+  await dialog.getByRole('button', { name: 'Suspend' }).click()
+  await confirm(walk, { title: 'Suspend crane?', button: 'Suspend' })
+  await dialog.getByRole('button', { name: 'Activate' }).waitFor()
+  assert.equal((await robot()).status, 'suspended')
+  await walk.look(walk.person, 'a service account')
+  await dialog.getByRole('button', { name: 'Activate' }).click()
+  await confirm(walk, { title: 'Activate crane again?', button: 'Activate' })
+  await dialog.getByRole('button', { name: 'Suspend' }).waitFor()
+  assert.equal((await robot()).status, 'active')
+}
+
+async function workload(walk) {
+  const { page } = walk.person
+  await crew(walk)
+  await tab(walk, '/people?tab=workloads')
+  await page.getByRole('button', { name: 'New workload identity' }).click()
+  const dialog = page.getByRole('dialog', { name: 'New workload identity' })
+  const create = dialog.getByRole('button', { name: 'Create' })
+  await dialog.getByLabel('Name', { exact: true }).fill('shop-ci')
+  await dialog.getByLabel('Issuer', { exact: true }).fill('https://ci.invalid')
+  await dialog.getByLabel('Audience').fill('hafen')
+  await dialog.getByLabel('Conditions').fill('no condition')
+  await dialog.getByText('Each line is name = value').waitFor()
+  assert.ok(await create.isDisabled())
+  await dialog.getByLabel('Conditions').fill('project_path = acme/shop\nref = main')
+  await choose(page, dialog, 'Where', 'Project hello')
+  await chooseMany(page, dialog, 'Only these actions', ['app.deploy'])
+  await dialog.getByLabel('Keys of the issuer').fill(KEYS)
+  await walk.look(walk.person, 'a new workload identity')
+  await send(walk, create, dialog)
+  const card = page.getByRole('region', { name: 'shop-ci' })
+  await card.getByText('ref = main').waitFor()
+  const there = () => find(page, '/workload-identities', (one) => one.name === 'shop-ci')
+  const made = await there()
+  assert.deepEqual([made.claims, made.scope, made.scopes, made.issuer], [{ project_path: 'acme/shop', ref: 'main' }, 'project/hello', ['app.deploy'], 'https://ci.invalid'])
+  await card.getByRole('button', { name: 'Delete' }).click()
+  await confirm(walk, { title: 'Delete shop-ci?', button: 'Delete', typed: 'shop-ci', look: 'deleting a workload identity' })
+  await card.waitFor({ state: 'hidden' })
+  assert.equal(await there(), undefined)
+}
+
+async function provider(walk) {
+  const { page } = walk.person
+  await tab(walk, '/people?tab=providers')
+  await page.getByRole('button', { name: 'New identity provider' }).click()
+  const dialog = page.getByRole('dialog', { name: 'New identity provider' })
+  await dialog.getByLabel('Name', { exact: true }).fill('Town')
+  await dialog.getByLabel('Issuer').fill('https://login.invalid')
+  await dialog.getByLabel('Client id').fill('hafen')
+  await dialog.getByLabel('Client secret').fill('kept by the town')
+  await walk.look(walk.person, 'a new identity provider')
+  await send(walk, dialog.getByRole('button', { name: 'Create' }), dialog)
+  const row = page.getByRole('row', { name: /^Town/ })
+  await row.waitFor()
+  const there = () => find(page, '/identity-providers', (one) => one.name === 'Town')
+  assert.deepEqual([(await there()).issuer, (await there()).client_id], ['https://login.invalid', 'hafen'])
+  // Whose account is to be linked proves the second factor here, and is then led there.
+  const mine = await walk.person.context.newPage()
+  await mine.goto('/account?tab=signIn')
+  const link = mine.getByRole('button', { name: 'Link an account' })
+  await send({ ...walk, person: { page: mine } }, link, link)
+  assert.match(await mine.getByRole('link', { name: 'To Town' }).getAttribute('href'), /^\/oauth\/external\?provider=[\w-]+&link=1$/)
+  await mine.close()
+  await row.getByRole('button', { name: 'Delete Town?' }).click()
+  await confirm(walk, { title: 'Delete Town?', button: 'Delete', typed: 'Town', look: 'deleting an identity provider' })
+  await row.waitFor({ state: 'hidden' })
+  assert.equal(await there(), undefined)
+}
+
+async function client(walk) {
+  const { page } = walk.person
+  await tab(walk, '/people?tab=clients')
+  const make = async (name, uris, secret) => {
+    await page.getByRole('button', { name: 'New client' }).click()
+    const dialog = page.getByRole('dialog', { name: 'New client' })
+    assert.equal(await dialog.getByLabel('Name', { exact: true }).inputValue(), '', 'a new one begins empty')
+    await dialog.getByLabel('Name', { exact: true }).fill(name)
+    await dialog.getByLabel('Redirect URIs').fill(uris.join('\n'))
+    await dialog.getByLabel(/can keep a secret/).setChecked(secret)
+    if (secret) await walk.look(walk.person, 'a new client')
+    await send(walk, dialog.getByRole('button', { name: 'Create' }), dialog)
+    if (secret) await once(walk, 'Client secret', /^\S{20,}$/)
+    await page.getByRole('row', { name: new RegExp(`^${name} `) }).waitFor()
+  }
+  const uris = ['https://wiki.invalid/back', 'https://wiki.invalid/again']
+  await make('wiki', uris, true)
+  await make('desk', ['http://127.0.0.1/back'], false)
+  const there = (name) => find(page, '/oauth-clients', (one) => one.name === name)
+  const { redirect_uris, confidential } = await there('wiki')
+  assert.deepEqual([redirect_uris, confidential, (await there('desk')).confidential], [uris, true, false])
+  for (const name of ['wiki', 'desk']) {
+    const row = page.getByRole('row', { name: new RegExp(`^${name} `) })
+    await row.getByRole('button', { name: /^Delete client/ }).click()
+    await confirm(walk, { title: `Delete client ${name}?`, button: 'Delete', typed: name, look: name === 'wiki' ? 'deleting a client' : undefined })
+    await row.waitFor({ state: 'hidden' })
+    assert.equal(await there(name), undefined)
+  }
+}
+
+export const steps = { 'service account': account, 'workload identity': workload, 'identity provider': provider, 'oauth client': client }
