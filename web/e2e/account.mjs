@@ -1,6 +1,7 @@
 // One's own account: tokens, sessions, factors and certificates, each changed by hand. The owner can prove themselves afterwards.
 import assert from 'node:assert/strict'
 import { publicKey } from './access.mjs'
+import { write } from './forms.mjs'
 import { ask, chooseMany, confirm, find, once, send, tab, until } from './hands.mjs'
 import { Authenticator, PASSWORD } from './person.mjs'
 
@@ -13,7 +14,7 @@ async function tokens(walk) {
   await page.getByRole('button', { name: 'New token' }).click()
   const form = page.getByRole('dialog', { name: 'New token', exact: true })
   await form.getByLabel('Name', { exact: true }).fill('backup')
-  await form.getByLabel('Valid for days').fill('10')
+  await write(form.getByLabel('Valid for days'), 10)
   await chooseMany(page, form, 'Limited to actions', ['machine.read'])
   await chooseMany(page, form, 'Limited to projects', ['hello'])
   await walk.look(walk.person, 'a token of my own')
@@ -136,7 +137,7 @@ async function grant(walk) {
   await get.click()
   await page.getByRole('alert').first().waitFor()
   await page.getByLabel('Public key').fill(publicKey())
-  await page.getByLabel('Valid for minutes').fill('5')
+  await write(page.getByLabel('Valid for minutes'), 5)
   await get.click()
   await page.getByRole('heading', { name: 'For the machines' }).waitFor()
   await walk.look(walk.person, 'certificates for a key of my own')
@@ -148,6 +149,14 @@ async function grant(walk) {
     const minutes = (new Date(issued.data.valid_before) - new Date(issued.at)) / 60_000
     assert.ok(minutes > 4 && minutes < 6, `${serial} is valid for five minutes: ${minutes}`)
   }
+  // One's own are listed, and revoked by oneself.
+  const row = page.getByRole('row').filter({ hasText: serials[0] })
+  await row.getByText('good', { exact: true }).waitFor({ timeout: 20_000 })
+  await row.getByRole('button', { name: `Revoke: ${serials[0]}` }).click()
+  await confirm(walk, { title: `Revoke certificate ${serials[0]}?`, button: 'Revoke', look: 'revoking a certificate of my own' })
+  await row.getByText('revoked', { exact: true }).waitFor()
+  const mine = (await ask(page, '/me/ssh-certificates')).items
+  assert.deepEqual(serials.map((serial) => mine.find((one) => one.serial === serial).revoked_at === null), [false, true])
 }
 
 export const steps = { 'own tokens': tokens, 'own sessions': sessions, 'own factors': factors, 'own certificates': grant }

@@ -1,5 +1,6 @@
 // Organisations, teams, people and what they hold: each write of these screens, seen on the screen and told by the platform.
 import assert from 'node:assert/strict'
+import { write } from './forms.mjs'
 import { ask, choose, chooseMany, confirm, find, once, send, tab, tell, until } from './hands.mjs'
 import { accept } from './person.mjs'
 
@@ -17,8 +18,8 @@ async function organisation(walk) {
   }
   assert.ok(await save.isDisabled(), 'nothing to save yet')
   await form.getByLabel('Title').fill('Harbour works')
-  await form.getByLabel('An idle session ends after (minutes)').fill('45')
-  await form.getByLabel('A session ends at the latest after (hours)').fill('12')
+  await write(form.getByLabel('An idle session ends after (minutes)'), 45)
+  await write(form.getByLabel('A session ends at the latest after (hours)'), 12)
   await saved('title and times', (one) => one.title === 'Harbour works' && one.policy.idle_minutes === 45 && one.policy.session_hours === 12)
   await form.getByRole('heading', { name: 'How people of Harbour works sign in' }).waitFor()
   await form.getByLabel('A second factor is required').uncheck()

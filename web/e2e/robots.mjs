@@ -1,5 +1,6 @@
 // Service accounts and their tokens, workload identities, OAuth clients and identity providers: made, changed and ended by hand.
 import assert from 'node:assert/strict'
+import { write } from './forms.mjs'
 import { ask, choose, chooseMany, confirm, find, once, send, tab, until } from './hands.mjs'
 import { crew } from './people.mjs'
 
@@ -29,7 +30,7 @@ async function account(walk) {
   await dialog.getByRole('button', { name: 'New token' }).click()
   const form = page.getByRole('dialog', { name: 'New token', exact: true })
   await form.getByLabel('Name', { exact: true }).fill('pipeline')
-  await form.getByLabel('Good for (days)').fill('30')
+  await write(form.getByLabel('Good for (days)'), 30)
   await chooseMany(page, form, 'Only these actions', ['machine.read'])
   await chooseMany(page, form, 'Only these projects', ['hello'])
   await walk.look(walk.person, 'a token for a service account')
@@ -45,7 +46,7 @@ async function account(walk) {
 
   await dialog.getByRole('button', { name: /^Rotate/ }).click()
   const rotate = page.getByRole('dialog', { name: 'Rotate pipeline' })
-  await rotate.getByLabel('The old one still opens for (minutes)').fill('0')
+  await write(rotate.getByLabel('The old one still opens for (minutes)'), 0)
   await walk.look(walk.person, 'rotating a token')
   await send(walk, rotate.getByRole('button', { name: 'Rotate' }), rotate)
   const second = await once(walk, 'The new token', TOKEN)
@@ -120,8 +121,18 @@ async function provider(walk) {
   await mine.goto('/account?tab=signIn')
   const link = mine.getByRole('button', { name: 'Link an account' })
   await send({ ...walk, person: { page: mine } }, link, link)
-  assert.match(await mine.getByRole('link', { name: 'To Town' }).getAttribute('href'), /^\/oauth\/external\?provider=[\w-]+&link=1$/)
+  assert.match(await mine.getByRole('link', { name: 'To Town' }).getAttribute('href'), /^\/oauth\/external\?provider=[\w-]+&link=1&return_to=%2Faccount%3Ftab%3DsignIn$/)
   await mine.close()
+  // Nobody who is signed in, yet: the page offers it, for the organisation that one belongs to.
+  const stranger = await walk.open(walk.browser, walk.url)
+  await stranger.page.goto('/sign-in?to=/projects/hello')
+  const way = stranger.page.getByRole('link', { name: 'Sign in with Town' })
+  assert.equal(await way.getAttribute('href'), `/oauth/external?provider=${(await there()).id}&return_to=%2Fprojects%2Fhello`)
+  await walk.look(stranger, 'sign-in with an account elsewhere')
+  await stranger.page.getByRole('button', { name: 'Another organisation' }).click()
+  await stranger.page.getByLabel('Organisation', { exact: true }).fill('nobody')
+  await way.waitFor({ state: 'hidden' })
+  await stranger.context.close()
   await row.getByRole('button', { name: 'Delete Town?' }).click()
   await confirm(walk, { title: 'Delete Town?', button: 'Delete', typed: 'Town', look: 'deleting an identity provider' })
   await row.waitFor({ state: 'hidden' })

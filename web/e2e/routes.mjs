@@ -147,7 +147,7 @@ async function certificates(walk) {
   const path = `${PROJECT}/certificates/tide.localhost`
   await page.goto('/projects/hello/routes?tab=certificates')
   const before = await says(page, path, (it) => it.state === 'ready')
-  await page.getByRole('button', { name: 'Renew the certificate of tide.localhost now' }).click()
+  await page.getByRole('button', { name: 'Renew now: certificate of tide.localhost' }).click()
   const after = await says(page, path, (it) => it.state === 'ready' && it.serial !== before.serial)
   await seen(page.getByText(after.fingerprint.slice(0, 16)))
   const download = page.waitForEvent('download')
