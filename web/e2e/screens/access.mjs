@@ -1,7 +1,7 @@
 // Who can reach what: explained, ended and revoked by hand, and what the platform has of it afterwards.
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
-import { ask, choose, find, send, tab, tell, until } from './hands.mjs'
+import { ask, choose, find, send, tab, tell, until } from '../hands.mjs'
 
 /** A new public key, as a line of OpenSSH. */
 export function publicKey() {

@@ -1,7 +1,7 @@
 // Service accounts and their tokens, workload identities, OAuth clients and identity providers: made, changed and ended by hand.
 import assert from 'node:assert/strict'
-import { write } from './forms.mjs'
-import { ask, choose, chooseMany, confirm, find, once, send, tab, until } from './hands.mjs'
+import { write } from '../forms.mjs'
+import { ask, choose, chooseMany, confirm, find, once, send, tab, until } from '../hands.mjs'
 import { crew } from './people.mjs'
 
 const TOKEN = /^hafen_sat_\w{49}$/

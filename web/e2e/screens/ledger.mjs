@@ -1,7 +1,7 @@
 // The ledger by hand: looked through, carried away, checked as a whole in the browser, and a person erased from it.
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import { ask, choose, confirm, send, tab, until } from './hands.mjs'
+import { ask, choose, confirm, send, tab, until } from '../hands.mjs'
 import { guest } from './people.mjs'
 
 async function filter(walk) {

@@ -1,8 +1,8 @@
 // Organisations, teams, people and what they hold: each write of these screens, seen on the screen and told by the platform.
 import assert from 'node:assert/strict'
-import { write } from './forms.mjs'
-import { ask, choose, chooseMany, confirm, find, once, send, tab, tell, until } from './hands.mjs'
-import { accept } from './person.mjs'
+import { write } from '../forms.mjs'
+import { ask, choose, chooseMany, confirm, find, once, send, tab, tell, until } from '../hands.mjs'
+import { accept } from '../person.mjs'
 
 const INVITATION = /\/invitation#hafen_inv_\w+$/
 

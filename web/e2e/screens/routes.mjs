@@ -1,6 +1,6 @@
 // Everything that can be done to routes and to what they lead to, done by hand in the console.
 import assert from 'node:assert/strict'
-import { PROJECT, choose, gone, opened, press, read, says, seen, typed, unseen, write, writeName } from './forms.mjs'
+import { PROJECT, choose, gone, opened, press, read, says, seen, typed, unseen, write, writeName } from '../forms.mjs'
 
 const row = (page, name) => page.getByRole('row').filter({ has: page.getByRole('cell', { name, exact: true }) })
 const ROUTE = `${PROJECT}/routes/tide.localhost`

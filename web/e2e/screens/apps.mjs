@@ -1,7 +1,7 @@
 // Everything that can be done to apps, and to what they are made of: repositories, secrets and hooks, done by hand in the console.
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
-import { PROJECT, choose, gone, opened, press, proven, read, says, seen, typed, unseen, write } from './forms.mjs'
+import { PROJECT, choose, gone, opened, press, proven, read, says, seen, typed, unseen, write } from '../forms.mjs'
 
 const row = (page, name) => page.getByRole('row').filter({ has: page.getByRole('cell', { name, exact: true }) })
 

@@ -1,9 +1,9 @@
 // One's own account: tokens, sessions, factors and certificates, each changed by hand. The owner can prove themselves afterwards.
 import assert from 'node:assert/strict'
 import { publicKey } from './access.mjs'
-import { write } from './forms.mjs'
-import { ask, chooseMany, confirm, find, once, send, tab, until } from './hands.mjs'
-import { Authenticator, PASSWORD } from './person.mjs'
+import { write } from '../forms.mjs'
+import { ask, chooseMany, confirm, find, once, send, tab, until } from '../hands.mjs'
+import { Authenticator, PASSWORD } from '../person.mjs'
 
 const LOGIN = process.env.HAFEN_LOGIN ?? 'ada'
 const TOKEN = /^hafen_pat_\w{49}$/
