@@ -375,7 +375,7 @@ fn unfetched(url: &str, said: &str) -> Error {
     // Nobody is asked: git says that it cannot.
     if said.contains("terminal prompts disabled") || said.contains("could not read Username") {
         return Error::invalid(format!(
-            "{url} asks for a password, so it is private or not there: a source from elsewhere is fetched without one; have              what is to be deployed pushed to a repository of this platform"
+            "{url} asks for a password, so it is private or not there: a source from elsewhere is fetched without one; have what is to be deployed pushed to a repository of this platform"
         ));
     }
     let advice = if said.contains("certificate") {
