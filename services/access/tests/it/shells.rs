@@ -1,7 +1,6 @@
 //! How long a shell in the browser lasts, and how many there may be: over real WebSockets, on a clock that the test steps.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;

@@ -89,7 +89,9 @@ impl Machine {
     fn unit(&self) -> Option<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
         let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.find(|name| name.starts_with("exec-shop.d1-0.") && name.ends_with(".pid"))
+        names.find(|name| {
+            name.strip_prefix("exec-shop.d1-0.").is_some_and(|rest| rest.strip_suffix(".pid").is_some())
+        })
     }
 
     fn ssh(self: &Arc<Self>) -> Ssh {
