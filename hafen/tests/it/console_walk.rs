@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::platform::{Platform, text};
+use crate::real::turn;
 
 fn web() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../web")
@@ -33,6 +34,8 @@ fn walk(platform: &Platform, which: &str) {
 
 #[test]
 fn every_screen_in_both_languages_and_colours() {
+    // A browser draws with a priority above that of emulated machines, which would be late for what is timed.
+    let _turn = turn();
     let shop = crate::apps::Shop::open(Platform::start(&["--deploy-patience", "2"]));
     shop.push("one");
     let spec = serde_json::json!({ "source": { "repository": "shop" }, "on": "web", "run": "./shop", "replicas": 3,
@@ -46,5 +49,6 @@ fn every_screen_in_both_languages_and_colours() {
 
 #[test]
 fn from_a_plan_to_a_shell_and_back_on_real_machines() {
+    let _turn = turn();
     walk(&Platform::real(), "real");
 }
