@@ -82,11 +82,16 @@ impl Error {
     }
 }
 
-/// Programs print strerror(ENOSPC) or strerror(EDQUOT); they run in the locale C.
+/// Programs print strerror(ENOSPC) or strerror(EDQUOT), and some look before they write; they run in the locale C.
 pub(crate) fn says_no_space(words: &str) -> bool {
-    ["No space left on device", "Disk quota exceeded", "Could not allocate block in ext2"]
-        .iter()
-        .any(|saying| words.contains(saying))
+    const SAYINGS: [&str; 4] = [
+        "No space left on device",
+        "Disk quota exceeded",
+        "Could not allocate block in ext2",
+        // apt, of its archives; the folder follows.
+        "You don't have enough free space in",
+    ];
+    SAYINGS.iter().any(|saying| words.contains(saying))
 }
 
 /// Bytes free for this user on the file system of `path`, or of its nearest ancestor that exists.
@@ -123,6 +128,8 @@ mod tests {
         assert!(matches!(Error::io("write", "/x", io::Error::from_raw_os_error(13)), Error::Io { .. }));
         let words = "qemu-img: error while writing: No space left on device";
         assert!(matches!(Error::tool("qemu-img", words, Path::new("/")), Error::NoSpace { .. }));
+        let words = "E: You don't have enough free space in /root/var/cache/apt/archives/.\nE: setup failed";
+        assert!(matches!(Error::tool("mmdebstrap", words, Path::new("/")), Error::NoSpace { .. }));
         assert!(matches!(Error::tool("qemu-img", "bad", Path::new("/")), Error::Tool { .. }));
     }
 }
