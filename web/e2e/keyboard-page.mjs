@@ -102,7 +102,7 @@ export function inPage() {
       // Fields of a date have stops within: the last of them is a button that the browser marks itself.
       const parts = /^(date|time|month|week)/.test(element.type ?? '')
       const marked = !unfocused.has(element) || unfocused.get(element) !== looks(element) || (parts && !element.matches(':focus-visible'))
-      return { index: all.indexOf(element), name: name(element), outside, hidden: !shown, unmarked: !marked, late, parts, covered: inView && hit && !shown ? name(hit) : undefined, whole: element.closest(WHOLE)?.className }
+      return { index: all.indexOf(element), name: name(element), outside, hidden: !shown, unmarked: !marked, late, parts, covered: inView && hit && !shown ? name(hit) : undefined, whole: element.closest(WHOLE)?.className, jump: element.matches('.jump button'), long: element.closest('.long') !== null }
     },
     /** Of those not reached by Tab: what one of the reached leads to by arrows, by the number of that one; and the rest. */
     rest(reached) {
@@ -114,6 +114,8 @@ export function inPage() {
         if (element.closest(WHOLE) && [...found].some((one) => one.closest(WHOLE) === element.closest(WHOLE))) continue
         // A terminal keeps Tab for the machine: a button beside it leads in, and what it is described by says how to leave.
         if (element.closest('.xterm') && document.getElementById(element.getAttribute('aria-describedby'))?.innerText) continue
+        // Of thousands of rows some are enough.
+        if (element.closest('.long tbody') && [...found].some((one) => one.closest('.long tbody') === element.closest('.long tbody'))) continue
         // Buttons of a number field do what its arrows do, and those of a search field what Escape does.
         if (element.tabIndex < 0 && element.parentElement?.closest('.p-inputnumber')) continue
         const root = element.type === 'radio' && element.name ? element.name : element.closest(COMPOSITE)
@@ -129,7 +131,7 @@ export function inPage() {
       // What hears clicks, and nothing in or around it is to be had by keyboard.
       for (const element of clicked) {
         if (!element.isConnected) clicked.delete(element)
-        else if ((over() ?? document.body).contains(element) && element !== document.body && visible(element) && !element.closest(`${INTERACTIVE.replace(', [tabindex]', '')}, label, [aria-hidden=true], .cm-editor, .xterm`) && !element.matches('.p-overlay-mask, .p-dialog-mask') && element.tabIndex < 0 && !all.some((one) => element.contains(one))) lost.push(`${name(element)} hears clicks only`)
+        else if ((over() ?? document.body).contains(element) && element !== document.body && visible(element) && !element.closest(`${INTERACTIVE.replace(', [tabindex]', '')}, label, [aria-hidden=true], .cm-editor, .xterm`) && !element.matches('.p-overlay-mask, .p-dialog-mask') && element.tabIndex < 0 && ![...element.querySelectorAll(INTERACTIVE)].some((one) => one.tabIndex >= 0)) lost.push(`${name(element)} hears clicks only`)
       }
       return { groups: [...groups.values()], lost }
     },

@@ -103,6 +103,8 @@ export const shared = words(
     table: {
       all: 'Choose all',
       one: 'Choose {name}',
+      pass: 'Pass the {n} rows',
+      passBack: 'Back, above the {n} rows',
     },
     once: {
       text: 'This is shown only once. Keep it now, or hand it on by a way that nobody else reads.',
@@ -247,6 +249,8 @@ export const shared = words(
     table: {
       all: 'Alle wählen',
       one: '{name} wählen',
+      pass: 'Die {n} Zeilen überspringen',
+      passBack: 'Zurück, über die {n} Zeilen',
     },
     once: {
       text: 'Das wird nur dieses eine Mal gezeigt. Heb es jetzt auf, oder gib es auf einem Weg weiter, den sonst niemand liest.',
