@@ -81,7 +81,7 @@ export const GAP = 16
 export const TOP = { w: 196, h: 46 }
 /** So narrow hosts and apps become before the picture grows wider than its place. */
 export const LEAST = 150
-export const MIDDLE = { w: 196, h: 46 }
+export const MIDDLE = { w: 216, h: 46 }
 export const TILE = { w: 138, h: 42 }
 /** Machines of a cluster in a column. */
 export const COLUMN = 6
