@@ -1,103 +1,141 @@
-// What a person's hands do in dialogs, and how the walk holds what the screen shows against what the platform says.
+// What a person's eyes and hands do on a page: look for something, open, choose, write, press, and prove that it is they.
 import assert from 'node:assert/strict'
 import { stepUp } from './person.mjs'
+import { until } from './until.mjs'
 
-/** What the platform answers to the person at the page. */
-export async function ask(page, path) {
-  const { status, body } = await page.evaluate(async (path) => {
-    const answer = await fetch(`/api/v1${path}`)
-    return { status: answer.status, body: await answer.text() }
-  }, path)
-  assert.equal(status, 200, `GET ${path}: ${status} ${body}`)
-  return JSON.parse(body)
+/** Whether it is on the screen, and whether it is not: what `send` and `proven` wait for. */
+export const there = (locator) => () => locator.isVisible()
+export const away = (locator) => async () => !(await locator.isVisible())
+
+/** Is on the screen. */
+export const seen = (locator, timeout) => until(`${locator} is to be seen`, there(locator), timeout)
+
+/** Is on the screen no more. */
+export async function unseen(locator, timeout) {
+  await until(`${locator} is to be seen no more`, away(locator), timeout)
+  // Nothing is seen of a page on its way to another: then it counts once that one is there.
+  await locator.waitFor({ state: 'hidden' })
 }
 
-/** Has the platform do what is no screen's: what a step needs to be there. */
-export async function tell(page, method, path, body) {
-  const answer = await page.evaluate(
-    async ([method, path, body]) => {
-      const headers = { 'content-type': 'application/json', 'idempotency-key': crypto.randomUUID() }
-      const answer = await fetch(`/api/v1${path}`, { method, headers, body: JSON.stringify(body) })
-      return { status: answer.status, body: await answer.text() }
-    },
-    [method, path, body],
-  )
-  assert.ok(answer.status < 300, `${method} ${path}: ${answer.status} ${answer.body}`)
-  return JSON.parse(answer.body)
+/** The row of a table that has a cell of this name. */
+export const row = (page, name) => page.getByRole('row').filter({ has: page.getByRole('cell', { name, exact: true }) })
+
+/** Opens a screen, or a tab of it, by its address. */
+export async function tab({ person: { page }, settled }, path) {
+  await page.goto(path)
+  await settled(page)
 }
 
-/** The one of a list that is looked for, as the platform tells it. */
-export const find = async (page, path, fits) => (await ask(page, path)).items.find(fits)
-
-/** Asks until it holds; what comes of a click may take a moment. */
-export async function until(what, holds) {
-  const end = Date.now() + 10_000
-  for (;;) {
-    const found = await holds()
-    if (found) return found
-    assert(Date.now() < end, `not within ten seconds: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
+/** A dialog that was just opened; each is looked at once, and all are given the time to come to rest: focus is theirs until then. */
+export async function opened(walk, name) {
+  const { page } = walk.person
+  const dialog = page.getByRole('dialog', { name, exact: true })
+  await seen(dialog)
+  walk.looked ??= new Set()
+  if (walk.looked.has(`${name}`)) await walk.settled(page)
+  else await walk.look(walk.person, `the dialog ${name}`)
+  walk.looked.add(`${name}`)
+  return dialog
 }
 
-/** Presses what ends a form or a dialog, proves the second factor where that is asked for, and waits until what is to go has gone, or what is to come is there. */
-export async function send({ person: { page }, authenticator }, button, sign, state = 'hidden') {
-  await button.click()
+/** Waits for what comes of a click, and proves the second factor where that is asked for first. */
+export async function proven({ person: { page }, authenticator }, outcome) {
   const proof = page.getByRole('dialog', { name: 'Prove it is you' })
-  const asked = proof.waitFor({ timeout: 10_000 }).then(() => true)
-  const done = sign.waitFor({ state, timeout: 10_000 }).then(() => false)
-  // The one that comes second never counts.
-  asked.catch(() => undefined)
-  done.catch(() => undefined)
-  if (!(await Promise.race([asked, done]))) return
+  const first = await until('something comes of a click', async () => ((await proof.isVisible()) ? 'asked' : (await outcome()) && 'over'))
+  if (first === 'over') return
+  // The next code may be half a minute away.
   await stepUp(page, authenticator)
-  await sign.waitFor({ state })
+  await until('something comes of a proof', outcome)
 }
 
-/** Does what is asked about in a dialog, once its name is typed where that is wanted. */
-export async function confirm(walk, { title, button, typed, look }) {
-  const dialog = walk.person.page.getByRole('dialog', { name: title })
-  await dialog.waitFor()
-  const go = dialog.getByRole('button', { name: button, exact: true })
-  if (typed) {
-    assert.ok(await go.isDisabled(), `${title}: nothing happens before ${typed} is typed`)
-    await dialog.getByRole('textbox').fill(typed)
-  }
-  if (look) await walk.look(walk.person, look)
-  await send(walk, go, dialog)
+/** Presses what sends something, until what is to come of it has come. */
+export async function send(walk, button, outcome) {
+  await button.click()
+  await proven(walk, outcome)
 }
 
-/** Picks one of a list that opens. */
-export async function choose(page, within, label, option) {
-  await within.getByRole('combobox', { name: label, exact: true }).click()
-  await page.getByRole('option', { name: option }).first().click()
-  await page.getByRole('listbox').waitFor({ state: 'hidden' })
+/** Presses what sends a request of this path; gives what it sent, and the status that it was answered with. */
+export async function posts(page, path, button) {
+  const wanted = (request) => request.method() === 'POST' && new URL(request.url()).pathname === `/api/v1${path}`
+  const [request] = await Promise.all([page.waitForRequest(wanted), button.click()])
+  return { sent: request.postDataJSON(), status: (await request.response()).status() }
 }
 
-/** Picks several: each is looked for by its filter. */
-export async function chooseMany(page, within, label, options) {
-  await within.getByLabel(label, { exact: true }).locator('xpath=ancestor::*[contains(@class,"p-multiselect")]').click()
+/** Presses what ends a dialog, and sees it go. */
+export async function press(walk, dialog, button) {
+  await send(walk, dialog.getByRole('button', { name: button, exact: true }), away(dialog))
+}
+
+/** What is wrong with a field stands at it, and is read out with it. */
+export async function told(field, text) {
+  const says = (input, text) =>
+    input.getAttribute('aria-invalid') === 'true' &&
+    (input.getAttribute('aria-describedby') ?? '').split(' ').some((id) => document.getElementById(id)?.textContent.includes(text))
+  await until(`${field} says ${text}`, () => field.evaluate(says, text))
+}
+
+/** Writes the name that has to be typed before something is lost for good. */
+export async function typed(dialog, name, button) {
+  assert.ok(await dialog.getByRole('button', { name: button, exact: true }).isDisabled(), `nothing is lost before ${name} was typed`)
+  await dialog.getByLabel(`Type ${name} to go on`).fill(name)
+}
+
+/** Does what a dialog asks about, once the name is typed where that is wanted. */
+export async function confirm(walk, title, button, name = undefined) {
+  const dialog = await opened(walk, title)
+  if (name) await typed(dialog, name, button)
+  await press(walk, dialog, button)
+}
+
+/** Takes what is shown this once. */
+export async function once(walk, title, shape) {
+  const dialog = await opened(walk, title)
+  const secret = await dialog.locator('.copy-text code').innerText()
+  assert.match(secret, shape, `${title}`)
+  await dialog.getByRole('button', { name: 'I have it' }).click()
+  await unseen(dialog)
+  return secret
+}
+
+const pageOf = (within) => within.page?.() ?? within
+
+/** Opens the list of a field, and takes one of it. */
+export async function choose(within, field, option) {
+  await within.getByRole('combobox', { name: field, exact: true }).click()
+  await take(within, option)
+}
+
+/** Takes one of the list that is open. */
+export async function take(within, option) {
+  const one = pageOf(within).getByRole('option', { name: option, exact: true })
+  await one.click()
+  await unseen(one)
+}
+
+/** Takes several of the list of a field: each is looked for by its filter. */
+export async function chooseMany(within, field, options) {
+  const page = pageOf(within)
+  await within.getByLabel(field, { exact: true }).locator('xpath=ancestor::*[contains(@class,"p-multiselect")]').click()
   const box = page.locator('.p-multiselect-overlay')
   for (const option of options) {
     await box.getByRole('searchbox').or(box.getByRole('textbox')).first().fill(option)
     await box.getByRole('option', { name: option }).first().click()
   }
   await page.keyboard.press('Escape')
-  await box.waitFor({ state: 'hidden' })
+  await unseen(box)
 }
 
-/** Takes what is shown this once. */
-export async function once({ person: { page } }, title, shape) {
-  const dialog = page.getByRole('dialog', { name: title })
-  const secret = await dialog.locator('.copy-text code').innerText()
-  assert.match(secret, shape, title)
-  await dialog.getByRole('button', { name: 'I have it' }).click()
-  await dialog.waitFor({ state: 'hidden' })
-  return secret
+/** Writes over a number, and leaves the field: it counts from then on. */
+export async function write(field, value) {
+  await field.press('Control+a')
+  await field.pressSequentially(String(value))
+  await field.press('Tab')
 }
 
-/** Opens a tab by its address. */
-export async function tab({ person: { page }, settled }, path) {
-  await page.goto(path)
-  await settled(page)
+/** Writes into a list that takes other names as well, and closes it. */
+export async function writeName(field, value) {
+  await field.fill(value)
+  await field.press('Escape')
+  // Not before then is the focus another's.
+  await unseen(field.page().getByRole('listbox'))
 }

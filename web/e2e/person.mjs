@@ -35,6 +35,27 @@ export async function accept(page, invitation, { name, login }) {
   return { authenticator, codes }
 }
 
+/** Gives a page a device that keeps passkeys, whose owner always agrees. */
+export async function carryPasskeys(page) {
+  const protocol = await page.context().newCDPSession(page)
+  await protocol.send('WebAuthn.enable')
+  await protocol.send('WebAuthn.addVirtualAuthenticator', {
+    options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  })
+}
+
+/** Sets a person up from an invitation, by a passkey alone; ends on the home page. */
+export async function acceptByPasskey(page, invitation, name) {
+  await carryPasskeys(page)
+  await page.goto(`/invitation#${invitation}`)
+  await page.getByLabel('Your name').fill(name)
+  await page.getByLabel('With a passkey').check()
+  await page.getByRole('button', { name: 'Create passkey and sign in' }).click()
+  await page.getByLabel('I have kept these codes').check()
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.waitForURL(/\/$/)
+}
+
 /** The dialog that asks for the second factor again, where it comes. */
 export async function stepUp(page, authenticator) {
   const dialog = page.getByRole('dialog', { name: 'Prove it is you' })

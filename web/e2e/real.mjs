@@ -1,6 +1,10 @@
-// With real machines, from nothing: a project, a manifest, a plan, its apply, a shell in the browser, and everything destroyed again.
+// With real machines, from nothing: a project, a manifest, a plan, its apply, a shell in the browser, what the check of the ways in finds of it, and everything
+// destroyed again.
 import assert from 'node:assert/strict'
-import { accept, stepUp } from './person.mjs'
+import { PROJECT, says } from './api.mjs'
+import { confirm, opened, press, seen, tab, unseen } from './hands.mjs'
+import { accept } from './person.mjs'
+import { publicKey } from './ssh-key.mjs'
 
 const MANIFEST = `project = "hello"
 
@@ -26,7 +30,7 @@ async function owner(walk) {
   const dialog = page.getByRole('dialog', { name: 'New project' })
   await dialog.getByRole('textbox').first().fill('hello')
   await dialog.getByRole('button', { name: /create|new project/i }).last().click()
-  await page.getByRole('link', { name: 'hello' }).first().waitFor()
+  await seen(page.getByRole('link', { name: 'hello' }).first())
 }
 
 async function apply({ person: { page } }) {
@@ -35,27 +39,31 @@ async function apply({ person: { page } }) {
   await page.keyboard.press('Control+a')
   await page.keyboard.press('Delete')
   await page.keyboard.insertText(MANIFEST)
-  await page.getByText('The manifest is in order.').waitFor()
+  await seen(page.getByText('The manifest is in order.'))
   await page.getByRole('button', { name: 'Plan', exact: true }).click()
   await page.getByRole('button', { name: 'Approve and apply' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Approve and apply' }).click()
   // Sent, before the page is left.
-  await page.getByRole('dialog').waitFor({ state: 'hidden' })
+  await unseen(page.getByRole('dialog'))
   // An image may have to be built first.
   await page.goto('/projects/hello/machines')
-  await page.getByRole('link', { name: 'web', exact: true }).waitFor({ timeout: 200_000 })
+  await seen(page.getByRole('link', { name: 'web', exact: true }), 200_000)
   await page.getByRole('link', { name: 'web', exact: true }).click()
-  await page.locator('.page-head').getByText('running').waitFor({ timeout: 200_000 })
+  await seen(page.locator('.page-head').getByText('running'), 200_000)
 }
 
 /** What the terminal shows, put together as a person reads it. */
 const shown = (page) => page.locator('.xterm-rows').innerText()
 
-async function shell({ person: { page, faults } }) {
+/** A shell that waits for what is typed. */
+async function terminal(page) {
   await page.goto('/projects/hello/machines/web?tab=shell')
-  await page.getByText('connected', { exact: true }).waitFor({ timeout: 60_000 })
-  const terminal = page.locator('.xterm-helper-textarea')
-  await terminal.focus()
+  await seen(page.getByText('connected', { exact: true }), 60_000)
+  await page.locator('.xterm-helper-textarea').focus()
+}
+
+async function shell({ person: { page, faults } }) {
+  await terminal(page)
   await page.keyboard.type('echo $((6*7)); stty size; id -un\n')
   await page.waitForFunction(() => /^42\s*\n\d+ \d+\s*$/m.test(document.querySelector('.xterm-rows')?.innerText ?? ''), undefined, { timeout: 30_000 })
   const [, rows, columns] = /^(\d+) (\d+)\s*$/m.exec(await shown(page)) ?? []
@@ -67,29 +75,62 @@ async function shell({ person: { page, faults } }) {
     return found && Number(found[2]) < before
   }, Number(columns), { timeout: 30_000 })
   await page.keyboard.type('exit\n')
-  await page.getByText('not connected', { exact: true }).waitFor({ timeout: 30_000 })
+  await seen(page.getByText('not connected', { exact: true }), 30_000)
   assert.deepEqual(faults, [], 'the policy of the page refuses nothing of the terminal')
   await page.setViewportSize({ width: 1280, height: 800 })
 }
 
+/** A key that outlives the person it was for: found, looked at, and accepted by somebody who says why. */
+async function integrity(walk) {
+  const { page } = walk.person
+  const path = `${PROJECT}/machines/web/integrity`
+  const file = '/home/hafen/.ssh/authorized_keys2'
+  const check = page.getByRole('button', { name: 'Check now' })
+  await tab(walk, '/projects/hello/machines/web?tab=integrity')
+  await check.click()
+  await seen(page.getByText('nothing changed', { exact: true }), 60_000)
+  const first = await says(page, path, (it) => it.state === 'ok' && it.baseline_at)
+  assert.deepEqual([first.findings, first.baseline_by ?? ''], [[], ''], 'as the platform made it, and nobody had to say so')
+
+  await terminal(page)
+  await page.keyboard.type(`mkdir -p ~/.ssh && echo '${publicKey()}' >~/.ssh/authorized_keys2 && echo $((6*7))\n`)
+  await page.waitForFunction(() => /^42\s*$/m.test(document.querySelector('.xterm-rows')?.innerText ?? ''), undefined, { timeout: 30_000 })
+
+  await tab(walk, '/projects/hello/machines/web?tab=integrity')
+  await check.click()
+  await seen(page.getByText('something changed', { exact: true }), 60_000)
+  await seen(page.getByRole('cell', { name: file, exact: true }))
+  const found = await says(page, path, (it) => it.state === 'changed')
+  assert.deepEqual(found.findings.map((one) => [one.kind, one.subject]), [['key', file]])
+  assert.notEqual(found.report, first.report)
+  await walk.look(walk.person, 'what changed in a machine')
+
+  await page.getByRole('button', { name: 'Accept as meant so' }).click()
+  const dialog = await opened(walk, 'Accept what changed?')
+  await dialog.getByLabel('Reason').fill('the key of the lighthouse')
+  await press(walk, dialog, 'Accept as meant so')
+  await seen(page.getByText('nothing changed', { exact: true }))
+  await seen(page.getByText('what Ada Lindqvist accepted: the key of the lighthouse'))
+  const accepted = await says(page, path, (it) => it.state === 'ok')
+  assert.deepEqual([accepted.findings, accepted.baseline_by, accepted.baseline_reason, accepted.report], [[], 'Ada Lindqvist', 'the key of the lighthouse', found.report])
+}
+
 async function serial({ person: { page } }) {
   await page.goto('/projects/hello/machines/web?tab=console')
-  await page.getByText('connected', { exact: true }).waitFor({ timeout: 60_000 })
+  await seen(page.getByText('connected', { exact: true }), 60_000)
   await page.locator('.xterm-helper-textarea').focus()
   await page.keyboard.press('Enter')
   await page.waitForFunction(() => /hafen@web/.test(document.querySelector('.xterm-rows')?.innerText ?? ''), undefined, { timeout: 60_000 })
 }
 
-async function destroy({ person: { page }, authenticator }) {
+async function destroy(walk) {
+  const { page } = walk.person
   await page.goto('/projects/hello/plan')
   await page.getByRole('button', { name: 'Destroy everything …' }).click()
   await page.getByRole('button', { name: 'Destroy everything', exact: true }).click()
-  const dialog = page.getByRole('dialog', { name: 'Destroy everything' })
-  await dialog.getByRole('textbox').fill('hello')
-  await dialog.getByRole('button', { name: 'Destroy everything' }).click()
-  await Promise.race([stepUp(page, authenticator).catch(() => undefined), dialog.waitFor({ state: 'hidden' })])
+  await confirm(walk, 'Destroy everything', 'Destroy everything', 'hello')
   await page.goto('/projects/hello/machines')
-  await page.getByText('No machines yet').waitFor({ timeout: 120_000 })
+  await seen(page.getByText('No machines yet'), 120_000)
 }
 
-export const steps = { owner, apply, shell, serial, destroy }
+export const steps = { owner, apply, shell, integrity, serial, destroy }

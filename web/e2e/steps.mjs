@@ -1,18 +1,20 @@
 // The steps of the walk, in order: what the first owner of a platform does, and what a viewer is shown.
 import assert from 'node:assert/strict'
 import { connect, createServer } from 'node:net'
+import { call, find, status, tell } from './api.mjs'
 import * as access from './screens/access.mjs'
 import * as account from './screens/account.mjs'
 import * as apps from './screens/apps.mjs'
 import { checkKeyboard, overlayFaults, openers, watchKeyboard } from './keyboard.mjs'
+import * as home from './screens/home.mjs'
 import * as ledgerByHand from './screens/ledger.mjs'
 import * as machines from './screens/machines.mjs'
+import { confirm, opened, press, seen, unseen } from './hands.mjs'
 import * as people from './screens/people.mjs'
-import { accept } from './person.mjs'
+import { accept, acceptByPasskey, carryPasskeys } from './person.mjs'
 import * as robots from './screens/robots.mjs'
 import * as routes from './screens/routes.mjs'
-
-export { accept, Authenticator, PASSWORD, stepUp } from './person.mjs'
+import { missed } from './writes.mjs'
 
 const PROVE = 'Verify in this browser'
 const PROVEN = /This entry stands in the log of/
@@ -28,7 +30,7 @@ async function firstOwner(walk) {
   await look(person, 'recovery codes')
   await page.getByRole('button', { name: 'Continue' }).click()
   await page.waitForURL(/\/$/)
-  await page.getByRole('link', { name: 'hello' }).first().waitFor()
+  await seen(page.getByRole('link', { name: 'hello' }).first())
   Object.assign(walk, { authenticator, codes })
   // The secret of the session is out of reach of scripts.
   assert.equal(await page.evaluate(() => document.cookie), '')
@@ -36,19 +38,14 @@ async function firstOwner(walk) {
 
 async function passkey(walk) {
   const { page } = walk.person
-  const protocol = await walk.person.context.newCDPSession(page)
-  await protocol.send('WebAuthn.enable')
-  await protocol.send('WebAuthn.addVirtualAuthenticator', {
-    options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
-  })
+  await carryPasskeys(page)
   await page.goto('/account')
   await page.getByRole('tab', { name: 'Signing in' }).click()
   await page.getByRole('button', { name: 'Add a passkey' }).click()
-  const dialog = page.getByRole('dialog', { name: 'Add a passkey' })
+  const dialog = await opened(walk, 'Add a passkey')
   await dialog.getByLabel('Name of the passkey').fill('Laptop')
-  await dialog.getByRole('button', { name: 'Add a passkey' }).click()
-  await dialog.waitFor({ state: 'hidden' })
-  await page.getByRole('cell', { name: 'Laptop', exact: true }).waitFor()
+  await press(walk, dialog, 'Add a passkey')
+  await seen(page.getByRole('cell', { name: 'Laptop', exact: true }))
   await walk.look(walk.person, 'account, signing in')
   walk.passkey = true
   // Out, and in again with nothing typed.
@@ -58,7 +55,17 @@ async function passkey(walk) {
   // The browser may offer the passkey by itself, before anybody asks.
   await page.getByRole('button', { name: 'Use a passkey' }).click({ timeout: 2000 }).catch(() => undefined)
   await page.waitForURL((url) => url.pathname !== '/sign-in')
-  assert.equal(await page.evaluate(async () => (await fetch('/api/v1/whoami')).status), 200)
+  assert.equal(await status(page, '/whoami'), 200)
+
+  // It proves the second factor as well, where that is asked for: said here by the walk, as one that just signed in is not asked.
+  const problem = { type: 'about:blank', title: 'Forbidden', status: 403, code: 'step_up_required', detail: 'prove your second factor again', request_id: 'r-walk' }
+  await page.route('**/api/v1/me/totp', (route) => route.fulfill({ status: 403, json: problem, contentType: 'application/problem+json' }), { times: 1 })
+  await page.goto('/account?tab=signIn')
+  await page.getByRole('button', { name: 'Set up anew' }).click()
+  const proof = await opened(walk, 'Prove it is you')
+  await proof.getByRole('button', { name: 'Use a passkey' }).click()
+  await unseen(proof)
+  await seen(page.getByLabel('Code that the app shows now'))
 }
 
 /** Every screen, in both languages, light and dark, and narrow: nothing serious, nothing from elsewhere, nothing refused by the policy of the page. */
@@ -88,7 +95,7 @@ async function palette({ person: { page }, settled }) {
   await page.waitForURL(/\/projects\/hello$/)
   await page.keyboard.press('Control+k')
   await page.getByRole('combobox', { name: 'Go to, or do …' }).fill('web-2')
-  await page.getByRole('option', { name: /web-2/ }).waitFor()
+  await seen(page.getByRole('option', { name: /web-2/ }))
   await page.keyboard.press('Enter')
   await page.waitForURL(/\/machines\/web-2/)
 }
@@ -97,19 +104,19 @@ async function machine(walk) {
   const { page } = walk.person
   await page.goto('/projects/hello/machines/web-2')
   await page.getByRole('button', { name: 'Stop', exact: true }).click()
-  await page.getByRole('dialog', { name: 'Stop web-2?' }).getByRole('button', { name: 'Stop', exact: true }).click()
-  await page.locator('.page-head').getByText('stopped').waitFor()
+  await confirm(walk, 'Stop web-2?', 'Stop')
+  await seen(page.locator('.page-head').getByText('stopped'))
   await page.getByRole('button', { name: 'Start', exact: true }).click()
-  await page.locator('.page-head').getByText('running').waitFor()
+  await seen(page.locator('.page-head').getByText('running'))
   // The drawer has the operation of both.
   await page.getByRole('button', { name: /^Operations and events/ }).click()
   const drawer = page.locator('.p-drawer')
-  await drawer.getByText('machine.stop').first().waitFor()
+  await seen(drawer.getByText('machine.stop').first())
   await drawer.getByRole('tab', { name: 'Events' }).click()
-  await drawer.locator('[role=tabpanel]:visible').getByText(/web-2/).first().waitFor()
+  await seen(drawer.locator('[role=tabpanel]:visible').getByText(/web-2/).first())
   await walk.look(walk.person, 'the drawer')
   await page.keyboard.press('Escape')
-  await drawer.waitFor({ state: 'hidden' })
+  await unseen(drawer)
 }
 
 /** A manifest with a mistake is told at its line; mended, planned, approved and watched to its end. */
@@ -119,24 +126,24 @@ async function plan(walk) {
   await page.locator('.cm-content').click()
   await page.keyboard.press('Control+End')
   await page.keyboard.insertText('\n[machine.extra]\nimagee = "web"\nnetwork = "backend"\n')
-  await page.locator('.cm-lintRange-error, .cm-lint-marker-error').first().waitFor()
-  await page.getByText(/did you mean/).first().waitFor()
+  await seen(page.locator('.cm-lintRange-error, .cm-lint-marker-error').first())
+  await seen(page.getByText(/did you mean/).first())
   for (let line = 0; line < 2; line += 1) await page.keyboard.press('ArrowUp')
   await page.keyboard.press('Home')
   await page.keyboard.press('Shift+End')
   // Emptied first: Chromium itself styles what it puts in place of styled text, which the policy of the page then refuses it.
   await page.keyboard.press('Delete')
   await page.keyboard.insertText('image = "web"')
-  await page.getByText('The manifest is in order.').waitFor()
+  await seen(page.getByText('The manifest is in order.'))
   await page.getByRole('button', { name: 'Plan', exact: true }).click()
-  await page.getByRole('heading', { name: /What would happen/ }).waitFor()
-  await page.getByText('machine.extra').or(page.getByText('extra', { exact: true })).first().waitFor()
+  await seen(page.getByRole('heading', { name: /What would happen/ }))
+  await seen(page.getByText('machine.extra').or(page.getByText('extra', { exact: true })).first())
   await walk.look(walk.person, 'a plan')
   await page.getByRole('button', { name: 'Approve and apply' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Approve and apply' }).click()
-  await page.getByText(/done/).first().waitFor({ timeout: 60_000 })
+  await seen(page.getByText(/done/).first(), 60_000)
   await page.goto('/projects/hello/machines')
-  await page.getByRole('link', { name: 'extra', exact: true }).waitFor({ timeout: 30_000 })
+  await seen(page.getByRole('link', { name: 'extra', exact: true }), 30_000)
 }
 
 async function rollback(walk) {
@@ -146,9 +153,9 @@ async function rollback(walk) {
   const dialog = page.getByRole('dialog', { name: /shop/ })
   await walk.look(walk.person, 'the rollback dialog')
   await dialog.getByRole('button', { name: 'Go back to release 1' }).click()
-  await dialog.waitFor({ state: 'hidden' })
-  await page.getByText(/rollback|roll(ed)? back/i).nth(1).waitFor()
-  await page.getByText(/release 1/i).first().waitFor()
+  await unseen(dialog)
+  await seen(page.getByText(/rollback|roll(ed)? back/i).nth(1))
+  await seen(page.getByText(/release 1/i).first())
 }
 
 /** The proof is the browser's own: one bit bent on the way, and it says so. */
@@ -158,7 +165,7 @@ async function ledger(walk) {
   await page.getByRole('row').nth(1).getByRole('button').or(page.getByRole('row').nth(1).getByRole('link')).first().click()
   const dialog = page.getByRole('dialog')
   await dialog.getByRole('button', { name: PROVE }).click()
-  await dialog.getByText(PROVEN).waitFor({ timeout: 30_000 })
+  await seen(dialog.getByText(PROVEN), 30_000)
   await walk.look(walk.person, 'a proof')
   await page.keyboard.press('Escape')
   // On the way between the browser's own request and its page: sent by anybody else it would be nobody's.
@@ -176,7 +183,7 @@ async function ledger(walk) {
   await page.goto('/ledger-entries')
   await page.getByRole('row').nth(1).getByRole('button').or(page.getByRole('row').nth(1).getByRole('link')).first().click()
   await page.getByRole('dialog').getByRole('button', { name: PROVE }).click()
-  await page.getByText('This does not hold').first().waitFor({ timeout: 30_000 })
+  await seen(page.getByText('This does not hold').first(), 30_000)
   await protocol.send('Fetch.disable')
 }
 
@@ -238,16 +245,16 @@ async function offline({ browser, url, open, person }) {
   const { page, context } = await open(browser, way.url, { storage: await person.context.storageState() })
   try {
     await page.goto('/projects/hello/machines')
-    await page.getByRole('link', { name: 'web-1' }).waitFor()
+    await seen(page.getByRole('link', { name: 'web-1' }))
     way.cut()
-    await page.getByText('Connection lost').waitFor()
-    await page.getByText(/This may be old/).waitFor()
+    await seen(page.getByText('Connection lost'))
+    await seen(page.getByText(/This may be old/))
     assert.ok(await page.getByRole('link', { name: 'web-1' }).isVisible(), 'what was read stays')
     // A machine that nothing was read of yet.
     await page.getByRole('link', { name: 'web-1' }).click()
-    await page.getByText('The platform does not answer').first().waitFor()
+    await seen(page.getByText('The platform does not answer').first())
     way.mend()
-    await page.locator('.page-head').getByText('running').waitFor({ timeout: 30_000 })
+    await seen(page.locator('.page-head').getByText('running'), 30_000)
     await page.getByText('Connection lost').waitFor({ state: 'detached', timeout: 30_000 })
   } finally {
     await context.close()
@@ -259,25 +266,16 @@ async function offline({ browser, url, open, person }) {
 async function viewer({ browser, url, open, look, settled, person, authenticator }) {
   const { page } = person
   await page.goto('/')
-  const invite = async () =>
-    page.evaluate(async () => {
-      const headers = { 'content-type': 'application/json', 'idempotency-key': crypto.randomUUID() }
-      const [organisation] = (await (await fetch('/api/v1/organisations')).json()).items
-      const answer = await fetch('/api/v1/invitations', { method: 'POST', headers, body: JSON.stringify({ role: 'viewer', scope: organisation.id, login: 'tom' }) })
-      return { status: answer.status, body: await answer.json() }
-    })
-  let answer = await invite()
-  if (answer.body.code === 'step_up_required') {
-    const totp = await authenticator.next()
-    const stepped = await page.evaluate(async (totp) => (await fetch('/api/v1/step-up', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ totp }) })).status, totp)
-    assert.equal(stepped, 200)
-    answer = await invite()
+  const { id: scope } = await find(page, '/organisations', () => true)
+  const wish = { role: 'viewer', scope, login: 'tom' }
+  let answer = await call(page, 'POST', '/invitations', wish)
+  if (JSON.parse(answer.text).code === 'step_up_required') {
+    await tell(page, 'POST', '/step-up', { totp: await authenticator.next() })
+    answer = await call(page, 'POST', '/invitations', wish)
   }
-  assert.equal(answer.status, 201, JSON.stringify(answer.body))
+  assert.equal(answer.status, 201, answer.text)
   const other = await open(browser, url)
-  await accept(other.page, answer.body.token, { name: 'Tom Hansen' })
-  await other.page.getByRole('button', { name: 'Continue' }).click()
-  await other.page.waitForURL(/\/$/)
+  await acceptByPasskey(other.page, JSON.parse(answer.text).token, 'Tom Hansen')
   const refused = []
   other.page.on('response', (response) => {
     if (response.status() === 403) refused.push(`${response.request().method()} ${new URL(response.url()).pathname}`)
@@ -294,6 +292,11 @@ async function viewer({ browser, url, open, look, settled, person, authenticator
   await other.context.close()
 }
 
+/** Whatever the console can change was changed by a click in one of these steps. */
+async function everyWrite({ sent }) {
+  assert.deepEqual(missed(sent), [], 'writes of the console that no step sends')
+}
+
 export const steps = {
   'first owner': Object.assign(firstOwner, { always: true }),
   passkey,
@@ -307,10 +310,12 @@ export const steps = {
   ...routes.steps,
   ...people.steps,
   ...robots.steps,
+  ...home.steps,
   ...access.steps,
   ...account.steps,
   ...ledgerByHand.steps,
   viewer,
+  'every write': everyWrite,
   offline,
   keyboard,
   screens: everyScreen,

@@ -2,6 +2,7 @@
 // machines and the app `shop` (`real`: nothing but real machines to be had). Each step is what a person does and sees; anything else ends the walk with exit code 1.
 import assert from 'node:assert/strict'
 import { launch, look, open, settled } from './browser.mjs'
+import { listen } from './writes.mjs'
 
 const url = process.env.HAFEN_URL
 const invitation = process.env.HAFEN_INVITATION
@@ -12,8 +13,14 @@ const { steps } = await import(`./${which}.mjs`)
 const browser = await launch()
 const began = Date.now()
 try {
-  const person = await open(browser, url)
-  const session = { url, invitation, browser, person, open, look, settled }
+  const sent = new Set()
+  const openHeard = async (...of) => {
+    const one = await open(...of)
+    listen(one.context, sent)
+    return one
+  }
+  const person = await openHeard(browser, url)
+  const session = { url, invitation, browser, person, open: openHeard, look, settled, sent }
   for (const [name, step] of Object.entries(steps)) {
     if (only.length > 0 && !step.always && !only.includes(name)) continue
     const at = Date.now()

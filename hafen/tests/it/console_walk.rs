@@ -10,7 +10,8 @@ fn web() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../web")
 }
 
-/// Runs one of the walks of `web/e2e` over the platform; its output is the test's.
+/// Runs one of the walks of `web/e2e` over the platform, or the steps of it that `HAFEN_STEPS` names, between commas; its
+/// output is the test's.
 fn walk(platform: &Platform, which: &str) {
     let modules = web().join("node_modules/playwright-core");
     assert!(modules.exists(), "{} is missing: run `make console` first", modules.display());
@@ -19,9 +20,11 @@ fn walk(platform: &Platform, which: &str) {
     // Passkeys are bound to a name, never to an address.
     let url = endpoint["url"].as_str().unwrap().replace("127.0.0.1", "localhost");
     let invitation = std::fs::read_to_string(platform.home.path().join("invitation")).unwrap();
+    let only = std::env::var("HAFEN_STEPS").unwrap_or_default();
     let output = Command::new("node")
         .arg(web().join("e2e/walk.mjs"))
         .arg(which)
+        .args(only.split(',').filter(|step| !step.is_empty()))
         .env("HAFEN_URL", &url)
         .env("HAFEN_INVITATION", invitation.trim())
         .env("HAFEN_PICTURE", PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("console-{which}.png")))

@@ -1,36 +1,30 @@
 // Who can reach what: explained, ended and revoked by hand, and what the platform has of it afterwards.
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
-import { ask, choose, find, send, tab, tell, until } from '../hands.mjs'
-
-/** A new public key, as a line of OpenSSH. */
-export function publicKey() {
-  const raw = Buffer.from(generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x, 'base64url')
-  const part = (bytes) => Buffer.concat([Buffer.from([0, 0, 0, bytes.length]), bytes])
-  return `ssh-ed25519 ${Buffer.concat([part(Buffer.from('ssh-ed25519')), part(raw)]).toString('base64')} walk`
-}
+import { PROJECT, ask, says, tell } from '../api.mjs'
+import { away, choose, opened, posts, seen, send, tab, unseen } from '../hands.mjs'
+import { publicKey } from '../ssh-key.mjs'
+import { until } from '../until.mjs'
 
 async function matrix(walk) {
   const { page } = walk.person
   await tab(walk, '/access')
   const cell = page.getByRole('button', { name: /^Ada Lindqvist in hello: SSH · Ports · Apps/ })
   await page.getByLabel('Show only names with').fill('nobody is called so')
-  await cell.waitFor({ state: 'hidden' })
+  await unseen(cell)
   await page.getByLabel('Show only names with').fill('ada')
   await cell.click()
   const dialog = page.getByRole('dialog', { name: 'Ada Lindqvist in hello' })
-  await dialog.getByText('Yes, Ada Lindqvist may:').nth(2).waitFor()
-  await walk.look(walk.person, 'a cell of the matrix')
+  await seen(dialog.getByText('Yes, Ada Lindqvist may:').nth(2))
+  await opened(walk, 'Ada Lindqvist in hello')
   for (const action of ['machine.ssh', 'machine.reach', 'app.exec']) assert.ok((await ask(page, `/policy/explain?who=me&action=${action}&place=project/hello`)).allowed)
   await page.keyboard.press('Escape')
 }
 
 /** Fills what revokes, and sees it done. */
 async function revoke(walk, { what, field, value, count, look }) {
-  const { page } = walk.person
-  const dialog = page.getByRole('dialog', { name: 'Revoke SSH access' })
+  const dialog = await opened(walk, 'Revoke SSH access')
   const go = dialog.getByRole('button', { name: 'Revoke', exact: true })
-  if (what) await choose(page, dialog, 'What', what)
+  if (what) await choose(dialog, 'What', what)
   if (field) {
     await dialog.getByLabel('Reason').fill('the walk')
     assert.ok(await go.isDisabled(), `${what}: not before ${field} is said`)
@@ -40,32 +34,32 @@ async function revoke(walk, { what, field, value, count, look }) {
   assert.ok(await go.isDisabled(), 'not without a reason')
   await dialog.getByLabel('Reason').fill('the walk')
   if (look) await walk.look(walk.person, look)
-  await send(walk, go, go)
-  await dialog.getByText(`${count} certificates are good no more.`).waitFor()
+  await send(walk, go, away(go))
+  await seen(dialog.getByText(`${count} certificates are good no more.`))
   await dialog.getByRole('button', { name: 'Close' }).last().click()
-  await dialog.waitFor({ state: 'hidden' })
+  await unseen(dialog)
 }
 
 async function session(walk) {
   const { page, context } = walk.person
   const other = await context.newPage()
   await other.goto('/projects/hello/machines/web-1?tab=shell')
-  await other.getByText('connected', { exact: true }).waitFor()
+  await seen(other.getByText('connected', { exact: true }))
   await tab(walk, '/access?tab=sessions')
   const end = page.getByRole('button', { name: /^End the session of Ada Lindqvist to web-1/ })
-  await end.waitFor()
-  const [opened] = (await ask(page, '/access/sessions')).items
-  assert.equal(opened.ended_at ?? null, null)
+  await seen(end)
+  const [begun] = (await ask(page, '/access/sessions')).items
+  assert.equal(begun.ended_at ?? null, null)
   await end.click()
   await revoke(walk, { count: 1, look: 'ending a session' })
-  await end.waitFor({ state: 'hidden' })
-  const ended = await until('the session is over', async () => find(page, '/access/sessions', (one) => one.id === opened.id && one.ended_at))
-  assert.equal(ended.end_reason, 'revoked')
-  await page.getByRole('row', { name: /web-1/ }).getByText('revoked').waitFor()
-  await other.getByText('not connected', { exact: true }).waitFor()
+  await unseen(end)
+  const over = ({ items }) => items.find((one) => one.id === begun.id && one.ended_at)
+  assert.equal(over(await says(page, '/access/sessions', over)).end_reason, 'revoked')
+  await seen(page.getByRole('row', { name: /web-1/ }).getByText('revoked'))
+  await seen(other.getByText('not connected', { exact: true }))
   await other.close()
   await page.getByLabel('Filter').fill('nothing is called so')
-  await page.getByText('Nothing fits the filter.').waitFor()
+  await seen(page.getByText('Nothing fits the filter.'))
   await alerts(walk)
 }
 
@@ -80,25 +74,25 @@ async function certificates(walk) {
     assert.deepEqual([event.object, event.data.reason], [object, 'the walk'])
   }
   const first = await issue()
-  await rowOf(first, 'machine').getByText('valid until').waitFor()
+  await seen(rowOf(first, 'machine').getByText('valid until'))
   await rowOf(first, 'bastion').getByRole('button', { name: 'Revoke' }).click()
   await revoke(walk, { count: 1, look: 'revoking a certificate' })
-  await rowOf(first, 'bastion').getByText('revoked').waitFor()
+  await seen(rowOf(first, 'bastion').getByText('revoked'))
   assert.ok(await rowOf(first, 'machine').getByText('valid until').isVisible(), 'the other one stays')
   await revoked(`certificate/${first.bastion.serial}`)
   await walk.look(walk.person, 'certificates')
 
   const open = page.getByRole('button', { name: 'Revoke', exact: true }).first()
-  const me = await page.evaluate(async () => (await (await fetch('/api/v1/whoami')).json()).id)
+  const { id: me } = await ask(page, '/whoami')
   await open.click()
   await revoke(walk, { what: 'All of a person', field: 'Id of the person', value: me, count: 1, look: 'revoking all of a person' })
-  await rowOf(first, 'machine').getByText('revoked').waitFor()
+  await seen(rowOf(first, 'machine').getByText('revoked'))
   await revoked(`person/${me}`)
   const second = await issue()
-  await rowOf(second, 'machine').getByText('valid until').waitFor()
+  await seen(rowOf(second, 'machine').getByText('valid until'))
   await open.click()
   await revoke(walk, { what: 'Everything there is', field: 'Type everything to go on', value: 'everything', count: 2, look: 'revoking everything' })
-  await rowOf(second, 'machine').getByText('revoked').waitFor()
+  await seen(rowOf(second, 'machine').getByText('revoked'))
   await revoked('certificate/*')
 }
 
@@ -109,7 +103,7 @@ async function alerts(walk) {
   const { items } = await ask(page, '/access/alerts?limit=1000')
   const rows = page.getByRole('table', { name: 'Alerts' }).locator('tbody tr').filter({ has: page.locator('time, td:nth-child(2)') })
   for (const [kind, label] of [['first_seen', 'seen for the first time'], ['machine_changed', 'machine changed']]) {
-    await choose(page, page, 'Kind', label)
+    await choose(page, 'Kind', label)
     const expected = items.filter((one) => one.kind === `alert.${kind}`).length
     assert.equal(expected > 0, kind === 'first_seen', `${expected} alerts: ${label}`)
     await until(`${expected} alerts: ${label}`, async () => (await rows.count()) === expected)
@@ -121,11 +115,11 @@ async function integrity(walk) {
   const { page } = walk.person
   await tab(walk, '/access?tab=machines')
   await page.getByRole('button', { name: 'web-1', exact: true }).click()
-  const dialog = page.getByRole('dialog', { name: 'Ways into web-1' })
-  await dialog.getByText('not checked').waitFor()
+  const dialog = await opened(walk, 'Ways into web-1')
+  await seen(dialog.getByText('not checked'))
   assert.equal(await dialog.getByRole('button', { name: 'Check now' }).count(), 0)
   const changed = {
-    ...(await ask(page, '/projects/hello/machines/web-1/integrity')),
+    ...(await ask(page, `${PROJECT}/machines/web-1/integrity`)),
     state: 'changed',
     report: 'a-report',
     findings: [{ kind: 'added', subject: '/etc/sudoers.d/x', message: 'is new' }],
@@ -134,18 +128,14 @@ async function integrity(walk) {
   await page.route(path, (route) => route.fulfill({ json: changed }))
   await page.reload()
   await page.getByRole('button', { name: 'web-1', exact: true }).click()
-  await dialog.getByText('/etc/sudoers.d/x').waitFor()
-  const sent = (end) => page.waitForRequest((request) => request.method() === 'POST' && request.url().endsWith(`/machines/web-1/integrity/${end}`))
-  const asked = sent('check')
-  await dialog.getByRole('button', { name: 'Check now' }).click()
-  await asked
-  await dialog.getByText(/this platform checks no machines/).waitFor()
+  await seen(dialog.getByText('/etc/sudoers.d/x'))
+  await posts(page, `${PROJECT}/machines/web-1/integrity/check`, dialog.getByRole('button', { name: 'Check now' }))
+  await seen(dialog.getByText(/this platform checks no machines/))
   await dialog.getByLabel('Why this is meant so').fill('a new administrator')
   await walk.look(walk.person, 'what changed on a machine')
-  const accepted = sent('accept')
-  await dialog.getByRole('button', { name: 'Accept what was found' }).click()
-  assert.deepEqual((await accepted).postDataJSON(), { reason: 'a new administrator', report: 'a-report' })
-  await dialog.getByText(/was not checked yet|this platform checks no machines/).nth(1).waitFor()
+  const { sent } = await posts(page, `${PROJECT}/machines/web-1/integrity/accept`, dialog.getByRole('button', { name: 'Accept what was found' }))
+  assert.deepEqual(sent, { reason: 'a new administrator', report: 'a-report' })
+  await seen(dialog.getByText(/was not checked yet|this platform checks no machines/).nth(1))
   await page.unroute(path)
 }
 

@@ -1,20 +1,9 @@
 // Everything that can be done to apps, and to what they are made of: repositories, secrets and hooks, done by hand in the console.
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
-import { PROJECT, choose, gone, opened, press, proven, read, says, seen, typed, unseen, write } from '../forms.mjs'
-
-const row = (page, name) => page.getByRole('row').filter({ has: page.getByRole('cell', { name, exact: true }) })
-
-/** An Ed25519 key as the line of a .pub file (RFC 4253 section 6.6, RFC 8709 section 4). */
-function publicKey() {
-  const raw = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'der' }).subarray(-32)
-  const field = (bytes) => {
-    const length = Buffer.alloc(4)
-    length.writeUInt32BE(bytes.length)
-    return Buffer.concat([length, bytes])
-  }
-  return `ssh-ed25519 ${Buffer.concat([field(Buffer.from('ssh-ed25519')), field(raw)]).toString('base64')} ci`
-}
+import { createHmac } from 'node:crypto'
+import { PROJECT, ask, gone, says } from '../api.mjs'
+import { choose, confirm, opened, press, row, seen, send, there, unseen, write } from '../hands.mjs'
+import { publicKey } from '../ssh-key.mjs'
 
 async function repositories(walk) {
   const { page } = walk.person
@@ -34,7 +23,7 @@ async function repositories(walk) {
   await page.getByRole('button', { name: 'Add a rule' }).click()
   const rule = made.protected.length + 1
   await page.getByLabel(`Branch of rule ${rule}`).fill('release/*')
-  await choose(page, page.getByRole('combobox', { name: 'Who pushes to release/*' }), 'nobody')
+  await choose(page, 'Who pushes to release/*', 'nobody')
   await page.getByLabel('release/* may be deleted').check()
   await page.getByRole('button', { name: 'Move the rule for release/* up' }).click()
   await page.getByLabel('Description').fill('Ebb, flow and slack')
@@ -62,15 +51,12 @@ async function repositories(walk) {
   assert.deepEqual([key.name, key.access, key.public_key.split(' ')[1]], ['robot', 'write', line.split(' ')[1]])
   await seen(row(page, 'robot').getByText('fetch and push'))
   await page.getByRole('button', { name: 'Remove the key robot' }).click()
-  dialog = await opened(walk, 'Remove the key robot?')
-  await press(walk, dialog, 'Remove')
+  await confirm(walk, 'Remove the key robot?', 'Remove')
   await says(page, keys, ({ items }) => items.length === 0)
   await seen(page.getByText('No deploy key'))
 
   await page.getByRole('button', { name: 'Delete', exact: true }).click()
-  dialog = await opened(walk, 'Delete tide?')
-  await typed(dialog, 'tide', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete tide?', 'Delete', 'tide')
   await gone(page, path)
   await seen(page.getByRole('link', { name: 'shop' }))
   await unseen(row(page, 'tide'))
@@ -105,8 +91,7 @@ async function secrets(walk) {
     const go = dialog.getByRole('button', { name: 'Read', exact: true })
     assert.ok(await go.isDisabled(), 'nothing is read without a reason')
     await dialog.getByLabel('Reason').fill('the fishmonger asks')
-    await go.click()
-    await proven(walk, () => dialog.getByText('Shown until you close this').isVisible())
+    await send(walk, go, there(dialog.getByText('Shown until you close this')))
     assert.equal(await dialog.getByText(value).count(), 0, 'hidden at first')
     await dialog.getByRole('button', { name: 'Show' }).click()
     await seen(dialog.getByText(value))
@@ -117,59 +102,114 @@ async function secrets(walk) {
   assert.equal(await page.getByText(second).count(), 0, 'nothing of it stays')
 
   await page.getByRole('button', { name: 'Destroy version 1' }).click()
-  dialog = await opened(walk, 'Destroy version 1 of catch?')
-  await typed(dialog, 'catch', 'Destroy')
-  await press(walk, dialog, 'Destroy')
+  await confirm(walk, 'Destroy version 1 of catch?', 'Destroy', 'catch')
   await says(page, path, (it) => it.versions.find((one) => one.version === 1).state === 'destroyed')
   await seen(row(page, '1').getByText('destroyed'))
 
   await page.getByRole('button', { name: 'Delete', exact: true }).click()
-  dialog = await opened(walk, 'Delete catch?')
-  await typed(dialog, 'catch', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete catch?', 'Delete', 'catch')
   await gone(page, path)
   await seen(page.getByText('No secret yet'))
 }
 
+const hex = (secret, body) => createHmac('sha256', secret).update(body).digest('hex')
+/** Of each system: what the form has for it alone, what the page says of it, and how it shows that a call is its own. None of these calls deploys anything. */
+const CALLERS = [
+  {
+    kind: 'gitlab',
+    label: 'GitLab',
+    also: (dialog) => dialog.getByLabel('Deploy when a pipeline succeeded').check(),
+    keeps: (hook) => hook.pipeline,
+    place: 'Settings, Webhooks. The secret as signing token or as secret token.',
+    deploys: 'A pipeline of the branch that was a success. Tick pipeline events.',
+    body: { object_kind: 'pipeline', object_attributes: { id: 7, status: 'failed', ref: 'trunk', sha: '0'.repeat(40), source: 'push' }, project: { id: 1, path_with_namespace: 'a/b' } },
+    headers: (secret) => ({ 'x-gitlab-event': 'Pipeline Hook', 'x-gitlab-token': secret }),
+  },
+  {
+    kind: 'github',
+    label: 'GitHub',
+    place: 'Settings, Webhooks. Content type application/json.',
+    deploys: 'A push.',
+    body: { zen: 'Keep it logically awesome.', hook_id: 1 },
+    headers: (secret, body) => ({ 'x-github-event': 'ping', 'x-hub-signature-256': `sha256=${hex(secret, body)}` }),
+  },
+  {
+    kind: 'forgejo',
+    label: 'Forgejo or Gitea',
+    place: 'Settings, Webhooks, Forgejo or Gitea.',
+    deploys: 'A push.',
+    body: { ref: 'refs/heads/elsewhere', before: '0'.repeat(40), after: '1'.repeat(40), deleted: false, repository: { id: 1, full_name: 'a/b' } },
+    headers: (secret, body) => ({ 'x-forgejo-event': 'push', 'x-forgejo-signature': hex(secret, body) }),
+  },
+  {
+    kind: 'jenkins',
+    label: 'Jenkins',
+    also: (dialog) => dialog.getByLabel('Job').fill('tide'),
+    keeps: (hook) => hook.job === 'tide',
+    place: 'Notification plugin: format JSON, protocol HTTP. The secret is part of the URL.',
+    deploys: 'The end of a build that was a success.',
+    body: { name: 'tide', url: 'job/tide/', build: { full_url: 'http://ci.example.org/job/tide/7/', number: 7, phase: 'COMPLETED', status: 'FAILURE', scm: { branch: 'origin/trunk', commit: '1'.repeat(40) } } },
+  },
+]
+
 async function hooks(walk) {
   const { page } = walk.person
   await page.goto('/projects/hello/apps?tab=hooks')
+  for (const caller of CALLERS) await hook(walk, caller)
+  await seen(page.getByText('No hook', { exact: true }))
+}
+
+async function hook(walk, { kind, label, also, keeps, place, deploys, body, headers }) {
+  const { page } = walk.person
+  const name = `gull-${kind}`
+  const path = `${PROJECT}/hooks/${name}`
   await page.getByRole('button', { name: 'New hook' }).click()
   let dialog = await opened(walk, 'New hook')
-  await dialog.getByLabel('Name').fill('gull')
-  await choose(page, dialog.getByRole('combobox', { name: 'Who calls' }), 'GitHub')
-  await choose(page, dialog.getByRole('combobox', { name: 'Who calls' }), 'GitLab')
+  await dialog.getByLabel('Name').fill(name)
+  // There and back, so that the one that is meant is chosen and not merely left.
+  for (const one of [label === 'GitHub' ? 'Jenkins' : 'GitHub', label]) await choose(dialog, 'Who calls', one)
   await dialog.getByLabel('App that is deployed').fill('shop')
   await dialog.getByLabel('Branch').fill('trunk')
-  await dialog.getByLabel('Deploy when a pipeline succeeded').check()
+  await also?.(dialog)
   await dialog.getByRole('button', { name: 'Create' }).click()
-  dialog = await opened(walk, 'Hook gull')
+  dialog = await opened(walk, `Hook ${name}`)
   await seen(dialog.getByText('The secret is shown this once.'))
-  const [url, secret] = await dialog.locator('.copy-text code').allInnerTexts()
-  const path = `${PROJECT}/hooks/gull`
-  const hook = await says(page, path, (it) => it.kind === 'gitlab' && it.branch === 'trunk' && it.pipeline)
-  assert.equal(new URL(url).pathname, hook.path)
-  // What was shown is what opens it, from where no session is.
-  const call = async (token) => {
-    const body = JSON.stringify({ object_kind: 'pipeline', object_attributes: { id: 7, status: 'failed', ref: 'trunk', sha: '0'.repeat(40), source: 'push' }, project: { id: 1, path_with_namespace: 'a/b' } })
-    return (await fetch(url, { method: 'POST', body, headers: { 'content-type': 'application/json', 'x-gitlab-event': 'Pipeline Hook', 'x-gitlab-token': token } })).status
+  for (const text of [place, deploys]) await seen(dialog.getByText(text, { exact: true }))
+  const made = await says(page, path, (it) => it.kind === kind && it.app === 'shop' && it.branch === 'trunk')
+  assert.ok(keeps?.(made) ?? true, `${kind}: ${JSON.stringify(made)}`)
+
+  // What is copied is what opens it, from where no session is.
+  const copied = []
+  for (const button of await dialog.getByRole('button', { name: /^Copy: / }).all()) {
+    await button.click()
+    copied.push(await page.evaluate(() => navigator.clipboard.readText()))
   }
-  assert.deepEqual([await call('wrong'), (await read(page, path)).body.called_at], [401, null])
+  assert.deepEqual(copied, await dialog.locator('.copy-text code').allInnerTexts())
+  const [url, secret] = copied
+  assert.equal(new URL(url).pathname, made.path)
+  assert.equal(new URL(url).searchParams.get('token'), kind === 'jenkins' ? secret : null)
+  const call = async (secret) => {
+    const text = JSON.stringify(body)
+    const to = new URL(url)
+    if (kind === 'jenkins') to.searchParams.set('token', secret)
+    return (await fetch(to, { method: 'POST', body: text, headers: { 'content-type': 'application/json', ...headers?.(secret, text) } })).status
+  }
+  assert.deepEqual([await call('wrong'), (await ask(page, path)).called_at], [401, null])
   assert.equal(await call(secret), 200)
   await dialog.getByRole('button', { name: 'I have entered it' }).click()
   await unseen(dialog)
 
-  await page.getByRole('link', { name: 'gull' }).click()
+  await page.getByRole('link', { name }).click()
   await seen(page.getByText('The secret was shown when the hook was made.'))
   await seen(page.getByText('Called, but nothing came of it'))
+  await seen(page.getByText(place, { exact: true }))
   assert.ok(!(await page.content()).includes(secret), 'the secret is nowhere any more')
-  await walk.look(walk.person, 'a hook')
+  if (kind === 'jenkins') await seen(page.getByText(/\?token=SECRET$/))
+  await walk.look(walk.person, `a hook for ${label}`)
 
-  await page.getByRole('button', { name: 'End the hook gull' }).click()
-  dialog = await opened(walk, 'End the hook gull?')
-  await press(walk, dialog, 'End')
+  await page.getByRole('button', { name: `End the hook ${name}` }).click()
+  await confirm(walk, `End the hook ${name}?`, 'End')
   await gone(page, path)
-  await seen(page.getByText('No hook', { exact: true }))
 }
 
 const APP = `${PROJECT}/apps/tide`
@@ -188,7 +228,7 @@ async function create(walk) {
   await dialog.getByLabel('Cluster or machine').fill('web')
   await write(dialog.getByLabel('First port'), 9100)
   await dialog.getByLabel('Path of the check').fill('/healthz')
-  await choose(page, dialog.getByRole('combobox', { name: 'Strategy' }), 'blue-green: all at once')
+  await choose(dialog, 'Strategy', 'blue-green: all at once')
   await dialog.getByRole('button', { name: 'Add a variable' }).click()
   await dialog.getByLabel('Name of variable 1').fill('MOON')
   await dialog.getByLabel('Value of variable 1').fill('new')
@@ -210,19 +250,17 @@ async function day(walk) {
   await seen(page.getByText('2 of 2 healthy'))
 
   await page.getByRole('button', { name: 'Restart' }).click()
-  dialog = await opened(walk, 'Restart tide?')
-  await press(walk, dialog, 'Restart')
+  await confirm(walk, 'Restart tide?', 'Restart')
   const old = scaled.processes.map((one) => one.id)
   await says(page, APP, (it) => runs(2, 1)(it) && it.processes.every((one) => !old.includes(one.id)))
   await seen(deployments.first().getByText('Restart'))
 
   // By hand: the head, and one commit that lies further back.
   await page.getByRole('button', { name: 'Deploy', exact: true }).click()
-  dialog = await opened(walk, 'Deploy tide')
-  await press(walk, dialog, 'Deploy')
+  await confirm(walk, 'Deploy tide', 'Deploy')
   await newest(page, (it) => it.kind === 'deploy' && it.id === 'd3' && it.state === 'succeeded')
   await seen(deployments.first().getByText('d3'))
-  const { items: commits } = (await read(page, `${PROJECT}/repositories/shop/commits?ref=main`)).body
+  const { items: commits } = await ask(page, `${PROJECT}/repositories/shop/commits?ref=main`)
   await page.getByRole('button', { name: 'Deploy', exact: true }).click()
   dialog = await opened(walk, 'Deploy tide')
   await dialog.getByLabel('One commit').check()
@@ -235,8 +273,7 @@ async function day(walk) {
   // Back from the list of releases.
   await page.getByRole('tab', { name: 'Releases' }).click()
   await page.getByRole('button', { name: 'Roll back to release 1' }).click()
-  dialog = await opened(walk, 'Roll back tide')
-  await press(walk, dialog, 'Go back to release 1')
+  await confirm(walk, 'Roll back tide', 'Go back to release 1')
   await says(page, APP, runs(2, 1))
   await newest(page, (it) => it.kind === 'rollback' && it.release === 1 && it.state === 'succeeded')
   await seen(page.getByRole('row').filter({ hasText: 'serves' }).getByRole('cell', { name: '1', exact: true }))
@@ -262,9 +299,8 @@ async function cancelled(walk) {
   await says(page, APP, (it) => it.spec.on === 'nowhere' && it.state === 'deploying')
   await page.getByRole('tab', { name: 'Deployments' }).click()
   await page.getByRole('button', { name: 'Cancel', exact: true }).click()
-  const { items: [{ id }] } = (await read(page, `${APP}/deployments`)).body
-  dialog = await opened(walk, `Cancel ${id}?`)
-  await press(walk, dialog, 'Cancel the deployment')
+  const { items: [{ id }] } = await ask(page, `${APP}/deployments`)
+  await confirm(walk, `Cancel ${id}?`, 'Cancel the deployment')
   await newest(page, (it) => it.id === id && it.state === 'cancelled')
   await seen(page.getByRole('listitem').filter({ hasText: id }).getByText('cancelled', { exact: true }))
 }
@@ -272,9 +308,7 @@ async function cancelled(walk) {
 async function end(walk) {
   const { page } = walk.person
   await page.getByRole('button', { name: 'Delete this app' }).click()
-  const dialog = await opened(walk, 'Delete tide?')
-  await typed(dialog, 'tide', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete tide?', 'Delete', 'tide')
   await page.waitForURL(/\/apps$/)
   await gone(page, APP)
   await unseen(page.getByRole('link', { name: 'tide' }))

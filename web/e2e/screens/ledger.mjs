@@ -1,7 +1,9 @@
 // The ledger by hand: looked through, carried away, checked as a whole in the browser, and a person erased from it.
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import { ask, choose, confirm, send, tab, until } from '../hands.mjs'
+import { ask } from '../api.mjs'
+import { choose, confirm, opened, press, seen, send, tab, there, unseen } from '../hands.mjs'
+import { until } from '../until.mjs'
 import { guest } from './people.mjs'
 
 async function filter(walk) {
@@ -23,7 +25,7 @@ async function filter(walk) {
   await form.getByRole('combobox', { name: 'Project' }).fill('hello')
   // Its list opens by itself.
   await page.keyboard.press('Escape')
-  await choose(page, form, 'Order', 'Oldest first')
+  await choose(form, 'Order', 'Oldest first')
   await apply.click()
   await listed({ kind: 'machine.*', project: 'hello', order: 'oldest' })
   assert.match(page.url(), /kind=machine\.\*.*/)
@@ -34,9 +36,9 @@ async function filter(walk) {
   await form.getByLabel('From').fill('2001-01-01T00:00')
   await form.getByLabel('Until').fill('2001-01-02T00:00')
   await apply.click()
-  await page.getByText('No entry fits').waitFor()
+  await seen(page.getByText('No entry fits'))
   await form.getByRole('button', { name: 'Clear' }).click()
-  await places.first().waitFor()
+  await seen(places.first())
   await form.getByLabel('Kind').fill('invitation.*')
   await form.getByLabel('Who (id or name)').fill('Ada Lindqvist')
   await apply.click()
@@ -52,7 +54,7 @@ async function archive(walk) {
   await tab(walk, FEW)
   for (const personal of [false, true]) {
     await page.getByRole('button', { name: 'Export' }).click()
-    const dialog = page.getByRole('dialog', { name: 'Export a log' })
+    const dialog = await opened(walk, 'Export a log')
     await dialog.getByLabel(/With names/).setChecked(personal)
     if (personal) await walk.look(walk.person, 'an export')
     const [download] = await Promise.all([page.waitForEvent('download'), dialog.getByRole('link', { name: 'Download' }).click()])
@@ -64,7 +66,7 @@ async function archive(walk) {
     }
     assert.ok(names.includes('checkpoint') && names.includes('key') && names.at(-1) === 'manifest', names.join())
     assert.equal(names.some((name) => name.startsWith('personal/')), personal, names.join())
-    await dialog.waitFor({ state: 'hidden' })
+    await unseen(dialog)
   }
 }
 
@@ -77,37 +79,37 @@ async function whole(walk) {
   const forget = card.getByRole('button', { name: 'Forget' })
   const again = async () => {
     await forget.click()
-    await confirm(walk, { title: 'Forget key and checkpoint?', button: 'Forget', typed: shard.name })
-    await card.getByText('No key yet.').waitFor()
+    await confirm(walk, 'Forget key and checkpoint?', 'Forget', shard.name)
+    await seen(card.getByText('No key yet.'))
   }
   // Of a step before.
   if (await forget.isVisible()) await again()
   await card.getByRole('button', { name: 'Verify the checkpoint' }).click()
-  await card.getByText(/The checkpoint holds: [\d,]+ entries are signed\./).waitFor()
-  await card.getByText(/This key, as first seen on/).waitFor()
+  await seen(card.getByText(/The checkpoint holds: [\d,]+ entries are signed\./))
+  await seen(card.getByText(/This key, as first seen on/))
   await card.getByRole('button', { name: /^Check all [\d,]+ entries/ }).click()
-  await card.getByText(/^All [\d,]+ entries, from .* make the root that was signed/).waitFor({ timeout: 60_000 })
+  await seen(card.getByText(/^All [\d,]+ entries, from .* make the root that was signed/), 60_000)
   const [, said] = /^All ([\d,]+) entries/.exec(await card.locator('.whole .good').innerText()) ?? []
   const { size } = (await ask(page, '/ledger/shards')).items[0]
   assert.ok(Number(said.replaceAll(',', '')) > 20 && Number(said.replaceAll(',', '')) <= size, `${said} of ${size}`)
   await walk.look(walk.person, 'the whole log')
   await again()
   await card.getByRole('button', { name: 'Give a key' }).click()
-  const dialog = page.getByRole('dialog', { name: `Key of log ${shard.name}` })
+  const dialog = await opened(walk, `Key of log ${shard.name}`)
   await dialog.getByLabel('Key', { exact: true }).fill('no key')
   await dialog.getByRole('button', { name: 'Keep this key' }).click()
-  await dialog.getByText(/This is no key/).waitFor()
+  await seen(dialog.getByText(/This is no key/))
   await walk.look(walk.person, 'a key by hand')
   await dialog.getByLabel('Key', { exact: true }).fill(shard.key)
-  await send(walk, dialog.getByRole('button', { name: 'Keep this key' }), dialog)
-  await card.getByText(/You gave this key on/).waitFor()
+  await press(walk, dialog, 'Keep this key')
+  await seen(card.getByText(/You gave this key on/))
   await card.getByRole('button', { name: 'Verify the checkpoint' }).click()
-  await card.getByText(/It is the key that you gave on/).waitFor()
+  await seen(card.getByText(/It is the key that you gave on/))
   // Another log is begun only after a loss: the platform says so, and begins none.
   await page.getByRole('button', { name: /^Begin another log/ }).click()
-  const begin = page.getByRole('dialog', { name: 'Begin another log?' })
+  const begin = await opened(walk, 'Begin another log?')
   await begin.getByLabel('Reason').fill('only to see')
-  await send(walk, begin.getByRole('button', { name: 'Begin', exact: true }), begin.getByText(/nothing is wrong with the present shard/), 'visible')
+  await send(walk, begin.getByRole('button', { name: 'Begin', exact: true }), there(begin.getByText(/nothing is wrong with the present shard/)))
   await walk.look(walk.person, 'no other log')
   assert.equal((await ask(page, '/ledger/shards')).items.length, 1)
 }
@@ -123,25 +125,25 @@ async function erase(walk) {
   const prove = async (said) => {
     await page.goto(`/ledger-entries?kind=organisation.*&entry=${shard}/${position}`)
     await entry.getByRole('button', { name: 'Verify in this browser' }).click()
-    await entry.getByText(/This entry stands in the log of/).waitFor()
+    await seen(entry.getByText(/This entry stands in the log of/))
     await entry.getByRole('button', { name: 'Check who and what, too' }).click()
-    await entry.getByText(said).waitFor()
+    await seen(entry.getByText(said))
   }
   await prove(/those that the record was bound to when it was written/)
   await tab(walk, FEW)
   await page.getByRole('button', { name: 'Erase a person' }).click()
-  const dialog = page.getByRole('dialog', { name: 'Erase a person from the ledger' })
+  const dialog = await opened(walk, 'Erase a person from the ledger')
   await dialog.getByLabel('Id of the person').fill(mia.id)
   assert.ok(await dialog.getByRole('button', { name: 'Continue' }).isDisabled(), 'not without a reason')
   await dialog.getByLabel('Reason').fill('she asked for it')
   await walk.look(walk.person, 'an erasure')
   await dialog.getByRole('button', { name: 'Continue' }).click()
-  await confirm(walk, { title: 'Erase for good?', button: 'Erase', typed: mia.id, look: 'an erasure, asked again' })
-  await dialog.getByText(/^\d+ entries lost their personal part/).waitFor()
+  await confirm(walk, 'Erase for good?', 'Erase', mia.id)
+  await seen(dialog.getByText(/^\d+ entries lost their personal part/))
   await dialog.getByRole('button', { name: 'Close' }).last().click()
   assert.deepEqual(await hers(), [], 'nothing is found by her id')
   await prove(/Nothing is left to check: it was erased/)
-  await entry.getByText('erased', { exact: true }).waitFor()
+  await seen(entry.getByText('erased', { exact: true }))
   const told = await ask(page, `/ledger/entries/${shard}/${position}`)
   assert.equal(told.who ?? null, null)
 }

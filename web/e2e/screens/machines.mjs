@@ -1,9 +1,9 @@
 // Everything that can be done to machines, and to what they are made of, done by hand in the console.
 import assert from 'node:assert/strict'
-import { PROJECT, choose, gone, opened, press, read, says, seen, typed, unseen, write, writeName } from '../forms.mjs'
+import { PROJECT, ask, gone, says, status } from '../api.mjs'
+import { choose, confirm, opened, press, proven, row, seen, there, told, typed, unseen, write, writeName } from '../hands.mjs'
 
 const MACHINES = `${PROJECT}/machines`
-const row = (page, name) => page.getByRole('row').filter({ has: page.getByRole('cell', { name, exact: true }) })
 const state = (page, word) => seen(page.locator('.page-head').getByText(word, { exact: true }))
 async function menu(page, item) {
   await page.getByRole('button', { name: 'More', exact: true }).click()
@@ -34,9 +34,7 @@ async function networks(walk) {
   await seen(row(page, 'quayside').getByText('everything, each destination recorded'))
 
   await page.getByRole('button', { name: 'Delete: quayside' }).click()
-  dialog = await opened(walk, 'Delete the network quayside?')
-  await typed(dialog, 'quayside', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete the network quayside?', 'Delete', 'quayside')
   await gone(page, path)
   await unseen(row(page, 'quayside'))
 }
@@ -47,7 +45,7 @@ async function images(walk) {
   await page.getByRole('button', { name: 'Build an image' }).click()
   let dialog = await opened(walk, 'Build an image')
   await dialog.getByLabel('Name').fill('ferry')
-  await choose(page, dialog.getByRole('combobox', { name: 'Release' }), 'bookworm')
+  await choose(dialog, 'Release', 'bookworm')
   await dialog.getByLabel('Packages').fill('curl\nrsync')
   await dialog.getByRole('button', { name: 'Add a file' }).click()
   await dialog.getByLabel('Absolute path').fill('/etc/motd')
@@ -68,12 +66,10 @@ async function images(walk) {
 
   await page.getByRole('button', { name: 'Build again and compare: ferry' }).click()
   await seen(page.getByText('ferry: It is being built again'))
-  await says(page, '/api/v1/operations', ({ items }) => items.some((one) => one.kind === 'image.verify' && one.resources.includes('image/ferry') && one.status === 'succeeded'))
+  await says(page, '/operations', ({ items }) => items.some((one) => one.kind === 'image.verify' && one.resources.includes('image/ferry') && one.status === 'succeeded'))
 
   await page.getByRole('button', { name: 'Delete: ferry' }).click()
-  dialog = await opened(walk, 'Delete the image ferry?')
-  await typed(dialog, 'ferry', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete the image ferry?', 'Delete', 'ferry')
   await gone(page, path)
   await unseen(row(page, 'Look at ferry'))
 
@@ -81,10 +77,49 @@ async function images(walk) {
   await page.getByRole('button', { name: 'Free what no image uses' }).click()
   await seen(page.getByText(/1 images that nothing uses .* 1 MiB/))
   await page.getByRole('button', { name: 'Free it' }).click()
-  dialog = await opened(walk, 'Free what no image uses')
-  await press(walk, dialog, 'Free it')
+  await confirm(walk, 'Free what no image uses', 'Free it')
   await page.getByRole('button', { name: 'Free what no image uses' }).click()
   await seen(page.getByText('Nothing lies there that no image uses.'))
+}
+
+/** One that somebody else built: by its address and its digest, which are looked at before anything is fetched. */
+async function cloudImage(walk) {
+  const { page } = walk.person
+  const [location, sha256] = ['https://images.example.org/trixie.qcow2', 'C0FFEE00'.repeat(8)]
+  await page.goto('/projects/hello/machines?tab=images')
+  await page.getByRole('button', { name: 'Build an image' }).click()
+  let dialog = await opened(walk, 'Build an image')
+  await dialog.getByLabel('Name').fill('wreck')
+  await dialog.getByRole('button', { name: 'Cloud image' }).click()
+  const [at, digest, build] = [dialog.getByLabel('Location'), dialog.getByLabel('SHA-256'), dialog.getByRole('button', { name: 'Build', exact: true })]
+  assert.ok(await build.isDisabled(), 'nothing is built of nothing')
+  await at.fill('http://images.example.org/trixie.qcow2')
+  await digest.fill('c0ffee')
+  await build.click()
+  await told(at, 'expected https://')
+  await told(digest, '64 hexadecimal digits')
+  await walk.look(walk.person, 'what is wrong with a cloud image')
+  await at.fill(location)
+  await build.click()
+  await told(digest, '64 hexadecimal digits')
+  assert.equal(await at.getAttribute('aria-invalid'), null, 'what was mended is not told any more')
+  const path = `${PROJECT}/images/wreck`
+  assert.equal(await status(page, path), 404, 'nothing was made of it')
+  await digest.fill(sha256)
+  await choose(dialog, 'Firmware', 'uefi')
+  await press(walk, dialog, 'Build')
+  const { source } = await says(page, path, (it) => it.state === 'ready')
+  assert.deepEqual(source, { kind: 'cloud', location, sha256: sha256.toLowerCase(), firmware: 'uefi' })
+  await seen(row(page, 'Look at wreck').getByText('ready'))
+  await page.getByRole('button', { name: 'Look at wreck' }).click()
+  dialog = await opened(walk, 'wreck')
+  for (const fact of [location, sha256.toLowerCase(), 'uefi']) await seen(dialog.getByText(fact, { exact: true }))
+  await page.keyboard.press('Escape')
+  await unseen(dialog)
+  await page.getByRole('button', { name: 'Delete: wreck' }).click()
+  await confirm(walk, 'Delete the image wreck?', 'Delete', 'wreck')
+  await gone(page, path)
+  await unseen(row(page, 'Look at wreck'))
 }
 
 /** Made by the form, with what a form has most of. */
@@ -101,7 +136,7 @@ async function create(walk) {
   await dialog.getByLabel('Key', { exact: true }).fill('owner')
   await dialog.getByLabel('Value', { exact: true }).fill('ada')
   await dialog.getByText('More settings').click()
-  await choose(page, dialog.getByRole('combobox', { name: 'Start' }), 'cold')
+  await choose(dialog, 'Start', 'cold')
   await dialog.getByLabel('Start it once it is made').uncheck()
   await press(walk, dialog, 'Create')
   await page.waitForURL(/\/machines\/pier$/)
@@ -118,10 +153,9 @@ async function create(walk) {
 async function day(walk) {
   const { page } = walk.person
   const path = `${MACHINES}/pier`
-  const { body: before } = await read(page, path)
+  const before = await ask(page, path)
   await page.getByRole('button', { name: 'Restart', exact: true }).click()
-  let dialog = await opened(walk, 'Restart pier?')
-  await press(walk, dialog, 'Restart')
+  await confirm(walk, 'Restart pier?', 'Restart')
   await says(page, path, (it) => it.state === 'started' && it.boot_id !== before.boot_id)
 
   await menu(page, 'Cordon')
@@ -140,7 +174,7 @@ async function day(walk) {
   await says(page, path, (it) => it.metadata.tier === 'front' && it.metadata.owner === 'ada')
 
   await menu(page, 'Resize …')
-  dialog = await opened(walk, 'Resize pier')
+  const dialog = await opened(walk, 'Resize pier')
   await write(dialog.getByLabel('Memory (MiB)'), 1024)
   await press(walk, dialog, 'Save')
   const resized = await says(page, path, (it) => it.state === 'started' && it.spec.memory === 1 << 30 && it.observed_generation === it.generation)
@@ -169,19 +203,15 @@ async function snapshots(walk) {
   const back = page.getByRole('button', { name: 'Put back: before-storm' })
   assert.ok(await back.isDisabled(), 'no disk is put back under a machine that runs')
   await page.getByRole('button', { name: 'Stop', exact: true }).click()
-  await press(walk, await opened(walk, 'Stop pier?'), 'Stop')
+  await confirm(walk, 'Stop pier?', 'Stop')
   await back.click()
-  let dialog = await opened(walk, 'Put the disk of pier back to before-storm?')
-  await typed(dialog, 'before-storm', 'Put back')
-  await press(walk, dialog, 'Put back')
-  await says(page, '/api/v1/operations', (it) => restores(it) > 0)
+  await confirm(walk, 'Put the disk of pier back to before-storm?', 'Put back', 'before-storm')
+  await says(page, '/operations', (it) => restores(it) > 0)
   await page.getByRole('button', { name: 'Start', exact: true }).click()
   await state(page, 'running')
 
   await page.getByRole('button', { name: 'Delete: before-storm' }).click()
-  dialog = await opened(walk, 'Delete the snapshot before-storm?')
-  await typed(dialog, 'before-storm', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete the snapshot before-storm?', 'Delete', 'before-storm')
   await seen(page.getByText('No snapshots'))
   await says(page, path, ({ items }) => items.length === 0)
 }
@@ -191,16 +221,14 @@ async function anew(walk) {
   const { page } = walk.person
   const path = `${MACHINES}/pier`
   await page.goto('/projects/hello/machines/pier')
-  const { body: before } = await read(page, path)
+  const before = await ask(page, path)
   await menu(page, 'Rebuild …')
-  let dialog = await opened(walk, 'Make pier anew?')
-  await typed(dialog, 'pier', 'Rebuild …')
-  await press(walk, dialog, 'Rebuild …')
+  await confirm(walk, 'Make pier anew?', 'Rebuild …', 'pier')
   const rebuilt = await says(page, path, (it) => it.state === 'started' && it.ssh_host_key !== before.ssh_host_key)
 
   // Another configuration that keeps the disk, and one that does not.
   await menu(page, 'Change …')
-  dialog = await opened(walk, 'Change pier')
+  let dialog = await opened(walk, 'Change pier')
   await writeName(dialog.getByRole('combobox', { name: 'Cluster' }), 'piers')
   assert.equal(await dialog.getByText('This makes the machine anew').count(), 0)
   await press(walk, dialog, 'Change')
@@ -221,13 +249,15 @@ async function anew(walk) {
 /** Many at a time: what fits those that were chosen, and a question before what hurts. */
 async function bulk(walk) {
   const { page } = walk.person
-  await page.goto('/projects/hello/machines')
-  await page.getByRole('button', { name: 'New machine' }).click()
-  let dialog = await opened(walk, 'New machine')
-  await dialog.getByLabel('Name').fill('quay')
-  await press(walk, dialog, 'Create')
-  await page.waitForURL(/\/machines\/quay$/)
-  await state(page, 'running')
+  for (const name of ['quay', 'slip']) {
+    await page.goto('/projects/hello/machines')
+    await page.getByRole('button', { name: 'New machine' }).click()
+    const dialog = await opened(walk, 'New machine')
+    await dialog.getByLabel('Name').fill(name)
+    await press(walk, dialog, 'Create')
+    await page.waitForURL(new RegExp(`/machines/${name}$`))
+    await state(page, 'running')
+  }
   await page.goto('/projects/hello/machines')
   for (const name of ['pier', 'quay']) await page.getByLabel(`Choose ${name}`).check()
   await seen(page.getByText('2 chosen'))
@@ -236,7 +266,7 @@ async function bulk(walk) {
   }
   const act = (name) => page.locator('.bulk').getByRole('button', { name, exact: true })
   await act('Stop').click()
-  dialog = await opened(walk, 'Stop 2 machines?')
+  let dialog = await opened(walk, 'Stop 2 machines?')
   assert.deepEqual(await dialog.getByRole('listitem').allInnerTexts(), ['pier', 'quay'])
   await press(walk, dialog, 'Stop')
   await seen(page.getByText('Stop: 2 asked for.'))
@@ -256,27 +286,37 @@ async function bulk(walk) {
   await both((it) => !it.cordoned)
   await act('Restart').click()
   dialog = await opened(walk, 'Restart 2 machines?')
-  const { body: before } = await read(page, `${MACHINES}/quay`)
+  const before = await ask(page, `${MACHINES}/quay`)
   await press(walk, dialog, 'Restart')
   await says(page, `${MACHINES}/quay`, (it) => it.state === 'started' && it.boot_id !== before.boot_id)
   await both((it) => it.state === 'started')
 
+  // Of one its own name is typed, of several that of their project.
   await page.getByLabel('Choose pier').uncheck()
   await act('Delete').click()
   dialog = await opened(walk, 'Delete 1 machines?')
-  await typed(dialog, 'quay', 'Delete')
+  await seen(dialog.getByLabel('Type quay to go on'))
+  await dialog.getByRole('button', { name: 'Cancel' }).click()
+  await unseen(dialog)
+  await page.getByLabel('Choose slip').check()
+  await act('Delete').click()
+  dialog = await opened(walk, 'Delete 2 machines?')
+  assert.deepEqual(await dialog.getByRole('listitem').allInnerTexts(), ['quay', 'slip'])
+  await typed(dialog, 'hello', 'Delete')
   await press(walk, dialog, 'Delete')
-  await gone(page, `${MACHINES}/quay`)
-  await unseen(row(page, 'quay'))
+  await proven(walk, there(page.getByText('Delete: 2 asked for.')))
+  for (const name of ['quay', 'slip']) {
+    await gone(page, `${MACHINES}/${name}`)
+    await unseen(row(page, name))
+  }
+  assert.equal((await ask(page, `${MACHINES}/pier`)).state, 'started', 'one that was not chosen any more stays')
 }
 
 async function end(walk) {
   const { page } = walk.person
   await page.goto('/projects/hello/machines/pier')
   await menu(page, 'Delete …')
-  const dialog = await opened(walk, 'Delete pier?')
-  await typed(dialog, 'pier', 'Delete …')
-  await press(walk, dialog, 'Delete …')
+  await confirm(walk, 'Delete pier?', 'Delete …', 'pier')
   await page.waitForURL(/\/machines$/)
   await gone(page, `${MACHINES}/pier`)
   await unseen(row(page, 'pier'))
@@ -286,4 +326,4 @@ async function whole(walk) {
   for (const part of [create, day, snapshots, anew, bulk, end]) await part(walk)
 }
 
-export const steps = { networks, images, machines: whole }
+export const steps = { networks, images, 'cloud image': cloudImage, machines: whole }

@@ -1,8 +1,8 @@
 // Everything that can be done to routes and to what they lead to, done by hand in the console.
 import assert from 'node:assert/strict'
-import { PROJECT, choose, gone, opened, press, read, says, seen, typed, unseen, write, writeName } from '../forms.mjs'
+import { PROJECT, ask, gone, says } from '../api.mjs'
+import { choose, confirm, opened, press, row, seen, unseen, write, writeName } from '../hands.mjs'
 
-const row = (page, name) => page.getByRole('row').filter({ has: page.getByRole('cell', { name, exact: true }) })
 const ROUTE = `${PROJECT}/routes/tide.localhost`
 const weights = (path, ...list) => (it) => JSON.stringify(it.paths[path]?.map((one) => [one.backend, one.weight])) === JSON.stringify(list)
 /** An editable list. */
@@ -42,9 +42,7 @@ async function backendEnds(walk) {
   const { page } = walk.person
   await page.goto('/projects/hello/routes?tab=backends')
   await page.getByRole('button', { name: 'Delete the backend mirror' }).click()
-  const dialog = await opened(walk, 'Delete the backend mirror?')
-  await typed(dialog, 'mirror', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete the backend mirror?', 'Delete', 'mirror')
   await gone(page, `${PROJECT}/backends/mirror`)
   await unseen(page.getByRole('heading', { name: 'mirror' }))
 }
@@ -78,7 +76,7 @@ async function shares(walk) {
   assert.equal(await slider.getAttribute('aria-valuenow'), '7')
   assert.equal(await page.getByRole('slider', { name: 'Share of shop at /, in per cent' }).getAttribute('aria-valuenow'), '93')
   await seen(page.getByText('Together 100 %'))
-  assert.ok(weights('/', ['shop', 100])((await read(page, ROUTE)).body), 'nothing changes for visitors before it is saved')
+  assert.ok(weights('/', ['shop', 100])(await ask(page, ROUTE)), 'nothing changes for visitors before it is saved')
   await page.keyboard.press('ArrowLeft')
   await save.click()
   await says(page, ROUTE, weights('/', ['shop', 94], ['mirror', 6]))
@@ -101,7 +99,7 @@ async function shares(walk) {
 async function limits(walk) {
   const { page } = walk.person
   await page.getByLabel(/http.*https/i).first().uncheck()
-  await choose(page, page.getByRole('combobox', { name: /HSTS/i }), '30 days')
+  await choose(page, /HSTS/i, '30 days')
   await write(page.getByLabel('Largest body (bytes)'), 1_048_576)
   await write(page.getByLabel('Requests a second'), 25)
   await page.getByRole('button', { name: 'Leave out mirror' }).first().click()
@@ -114,8 +112,7 @@ async function limits(walk) {
 
   for (const [button, on] of [['Begin maintenance', true], ['End maintenance', false]]) {
     await page.getByRole('button', { name: button }).click()
-    const dialog = await opened(walk, `${button} of tide.localhost?`)
-    await press(walk, dialog, button)
+    await confirm(walk, `${button} of tide.localhost?`, button)
     await says(page, ROUTE, (it) => it.maintenance === on && it.rate === 25)
     await (on ? seen : unseen)(page.getByText('In maintenance: every request'))
   }
@@ -125,7 +122,8 @@ async function limits(walk) {
 async function between(walk) {
   const { page } = walk.person
   const elsewhere = (rate) =>
-    page.evaluate(async ([path, rate]) => {
+    page.evaluate(async ([route, rate]) => {
+      const path = `/api/v1${route}`
       const answer = await fetch(path)
       const { paths, maintenance, redirect_https, hsts, max_body } = await answer.json()
       const headers = { 'content-type': 'application/json', 'if-match': answer.headers.get('etag') }
@@ -136,7 +134,7 @@ async function between(walk) {
   await seen(page.getByText('Somebody changed this route while you edit it.'))
   await page.getByRole('button', { name: 'Save' }).click()
   await seen(page.getByText('nothing was saved'))
-  assert.deepEqual([(await read(page, ROUTE)).body.rate, (await read(page, ROUTE)).body.max_body], [50, 1_048_576])
+  assert.deepEqual([(await ask(page, ROUTE)).rate, (await ask(page, ROUTE)).max_body], [50, 1_048_576])
   await page.getByRole('button', { name: 'Put mine over it' }).click()
   await says(page, ROUTE, (it) => it.rate === 25 && it.max_body === 2048)
   await unseen(page.getByText('nothing was saved'))
@@ -175,8 +173,7 @@ async function publications(walk) {
   await says(page, path, (it) => it.port === 5433)
   await seen(row(page, 'mole').getByText('web:5433'))
   await page.getByRole('button', { name: 'Take back the published port mole' }).click()
-  dialog = await opened(walk, 'Take back mole?')
-  await press(walk, dialog, 'Take back')
+  await confirm(walk, 'Take back mole?', 'Take back')
   await gone(page, path)
   await seen(page.getByText('No port is published'))
 }
@@ -185,9 +182,7 @@ async function end(walk) {
   const { page } = walk.person
   await page.goto('/projects/hello/routes?host=tide.localhost')
   await page.getByRole('button', { name: 'Delete', exact: true }).click()
-  const dialog = await opened(walk, 'Delete the route tide.localhost?')
-  await typed(dialog, 'tide.localhost', 'Delete')
-  await press(walk, dialog, 'Delete')
+  await confirm(walk, 'Delete the route tide.localhost?', 'Delete', 'tide.localhost')
   await gone(page, ROUTE)
   await unseen(page.getByRole('heading', { name: 'tide.localhost' }))
   await unseen(page.getByRole('link', { name: 'tide.localhost' }))
