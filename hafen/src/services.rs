@@ -241,7 +241,8 @@ fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platfor
         }
         EngineKind::Sim => Arc::new(SimHands::open(&home.path("sim/apps"))?),
     };
-    let mut git = Git::new(Arc::new(delivery.clone()), home.path("delivery/copies"), clock);
+    let vault = Arc::new(platform.clone());
+    let mut git = Git::new(Arc::new(delivery.clone()), vault.clone(), home.path("delivery/copies"), clock);
     if let Some(roots) = &args.git_roots {
         git = git.trusting(roots)?;
     }
@@ -253,7 +254,7 @@ fn apps(args: &ServeArgs, home: &Home, keys: &Keys, delivery: &Delivery, platfor
             EngineKind::Qemu => Arc::new(platform.clone()),
             EngineKind::Sim => Arc::new(Simulated(platform.clone())),
         },
-        vault: Arc::new(platform.clone()),
+        vault,
         sources: Arc::new(git),
         signing_key: sealed_key(&home.path("ca"), "artifact_signing_key", &keys.master, &SystemRandom)?,
         platform_name: args.public_url.clone().unwrap_or_else(|| "http://localhost".into()),

@@ -76,7 +76,7 @@ pub(crate) fn app<'t>(reader: &mut Reader<'t>, table: &DeTable<'t>, place: &mut 
 fn source<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<AppSource> {
     let example = "{ repository = \"shop\" }";
     let table = reader.table(value, "source", example)?;
-    reader.keys(table, "a source", &["repository", "git", "branch"]);
+    reader.keys(table, "a source", &["repository", "git", "branch", "token", "username"]);
     let repository = reader.string(table, "repository", "\"shop\"").map(|(name, span)| {
         label(reader, "repository", name, span);
         name.to_owned()
@@ -90,8 +90,12 @@ fn source<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<AppSource> {
             reader.error("bad_url", span, message, "write git = \"https://…\"");
         } else if url.trim_start_matches("https://").split('/').next().is_some_and(|host| host.contains('@'))
         {
-            let help = "remove the part before '@'; a secret belongs into the vault: `hafen secret set NAME`";
+            let help = "remove the part before '@'; a secret belongs into the vault: `hafen secret set NAME`, and \
+                        token = { secret = \"NAME\" } names it";
             reader.error("secret_in_manifest", span, "a manifest holds no credentials", help);
+        } else if !has_plain_host(url) {
+            let help = "write git = \"https://HOST/PATH\" or git = \"https://HOST:PORT/PATH\"";
+            reader.error("bad_url", span, format!("{url:?} names no host that can be asked"), help);
         }
         url.to_owned()
     });
@@ -114,11 +118,69 @@ fn source<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<AppSource> {
         }
         name.to_owned()
     });
+    let token = table.get("token").and_then(|value| token(reader, value));
+    if let (Some(value), None) = (table.get("token"), table.get("git")) {
+        let help = "remove it: a repository here needs none";
+        reader.error("two_sources", value.span(), "a token goes with a `git` URL", help);
+    }
+    let username = reader.string(table, "username", "\"git\"").map(|(name, span)| {
+        let good = (1..=128).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        if !good {
+            let help = "use 1 to 128 visible ASCII characters, without ':'";
+            reader.error("bad_name", span.clone(), format!("{name:?} cannot be the name of a user"), help);
+        }
+        if table.get("token").is_none() {
+            let help = "write token = { secret = \"NAME\" } beside it, or remove it";
+            reader.error("missing_key", span, "a `username` goes with a `token`", help);
+        }
+        name.to_owned()
+    });
     (repository.is_some() || git.is_some()).then(|| AppSource {
         repository,
         git,
         branch: branch.unwrap_or_else(|| "main".into()),
+        token,
+        username,
     })
+}
+
+fn token<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<String> {
+    if value.get_ref().as_str().is_some() {
+        let help = "set it with `hafen secret set NAME`, and write token = { secret = \"NAME\" }";
+        reader.error("secret_in_manifest", value.span(), "a manifest holds no credentials", help);
+        return None;
+    }
+    let table = reader.table(value, "token", "{ secret = \"shop-source\" }")?;
+    reader.keys(table, "a token", &["secret"]);
+    if table.get("secret").is_none() {
+        let help = "write token = { secret = \"shop-source\" }";
+        reader.error("missing_key", value.span(), "the token lacks `secret`", help);
+    }
+    let (secret, span) = reader.string(table, "secret", "\"shop-source\"")?;
+    label(reader, "secret", secret, span);
+    Some(secret.to_owned())
+}
+
+/// A name or an address, and perhaps a port: as the API takes them, so that nothing can be read in two ways.
+fn has_plain_host(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let plain = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            (1..=253).contains(&host.len())
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                && !host.starts_with(['-', '.'])
+        }
+    };
+    let good =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<std::num::NonZeroU16>().is_ok();
+    plain && port.is_none_or(good)
 }
 
 /// What git takes for one, less what nobody calls theirs.

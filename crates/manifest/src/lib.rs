@@ -159,6 +159,10 @@ pub struct AppSource {
     pub repository: Option<String>,
     pub git: Option<String>,
     pub branch: String,
+    /// Name of the secret that opens it; with `git` only.
+    pub token: Option<String>,
+    /// With `token` only.
+    pub username: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

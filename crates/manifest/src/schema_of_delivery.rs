@@ -21,9 +21,16 @@ pub(crate) fn app() -> Value {
                 "properties": {
                     "repository": { "$ref": "#/$defs/name", "description": "A repository hosted here." },
                     "git": { "type": "string", "pattern": "^https://", "description": "One elsewhere, with a hook." },
-                    "branch": { "type": "string", "default": "main" }
+                    "branch": { "type": "string", "default": "main" },
+                    "token": {
+                        "type": "object", "additionalProperties": false, "required": ["secret"],
+                        "properties": { "secret": { "$ref": "#/$defs/name" } },
+                        "description": "The secret that opens a private one elsewhere."
+                    },
+                    "username": { "type": "string", "pattern": "^[!-9;-~]{1,128}$", "default": "git", "description": "Whose token it is." }
                 },
-                "oneOf": [{ "required": ["repository"] }, { "required": ["git"] }]
+                "oneOf": [{ "required": ["repository"] }, { "required": ["git"] }],
+                "dependentRequired": { "token": ["git"], "username": ["token"] }
             },
             "build": {
                 "type": "object", "additionalProperties": false, "required": ["image"],

@@ -38,7 +38,7 @@ env = { LOG = "info", DB_PASSWORD = { secret = "db-password" } }
 preview = { branches = ["feature/*"], expires = "7 days" }
 
 [app.docs]
-source = { git = "https://git.example.org/docs.git", branch = "live" }
+source = { git = "https://git.example.org/docs.git", branch = "live", token = { secret = "docs-source" }, username = "ci" }
 on = "web"
 static = "."
 
@@ -74,6 +74,8 @@ fn the_example_of_the_reference_is_read() {
     assert_eq!(shop.env["DB_PASSWORD"], Env::Secret("db-password".into()));
     assert_eq!(shop.preview.as_ref().unwrap().expires, Duration::from_secs(7 * 24 * 3600));
     let docs = &manifest.apps["docs"];
+    assert_eq!(docs.source.token.as_deref(), Some("docs-source"));
+    assert_eq!(docs.source.username.as_deref(), Some("ci"));
     assert_eq!((docs.static_files.as_deref(), docs.port, docs.replicas), (Some("."), 8080, 1));
     let route = &manifest.routes["shop.example.org"];
     assert_eq!(targets(&route.paths["/"]), "legacy 100");
@@ -129,6 +131,29 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     ("https://git", "http://git", "bad_url 34:18 \"http://git.example.org/docs.git\" is not an https:// URL"),
     ("https://git", "https://me:hunter2@git", "secret_in_manifest 34:18 a manifest holds no credentials"),
+    (
+        "//git.example.org/",
+        "//git.*.org/",
+        "bad_url 34:18 \"https://git.*.org/docs.git\" names no host that can be asked",
+    ),
+    (
+        "//git.example.org/",
+        "//git:/",
+        "bad_url 34:18 \"https://git:/docs.git\" names no host that can be asked",
+    ),
+    ("token = { secret = \"docs-source\" }, ", "", "missing_key 34:82 a `username` goes with a `token`"),
+    (
+        "{ secret = \"docs-source\" }",
+        "\"glpat-x\"",
+        "secret_in_manifest 34:79 a manifest holds no credentials",
+    ),
+    ("\"docs-source\"", "\"Docs\"", "bad_name 34:90 \"Docs\" cannot be the name of a secret"),
+    ("username = \"ci\"", "username = \"c:i\"", "bad_name 34:118 \"c:i\" cannot be the name of a user"),
+    (
+        "{ repository = \"shop\" }",
+        "{ repository = \"shop\", token = { secret = \"x\" } }",
+        "two_sources 21:41 a token goes with a `git` URL",
+    ),
     ("branch = \"live\"", "branch = \"a..b\"", "bad_name 34:63 \"a..b\" cannot be the name of a branch"),
     ("static = \".\"", "static = \"../x\"", "bad_path 36:10 \"../x\" is no folder of the source"),
     ("static = \".\"", "", "missing_key 33:6 the app needs `run` or `static`"),

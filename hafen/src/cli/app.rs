@@ -269,6 +269,7 @@ fn show(context: &Context, app: &App) -> Result<()> {
         (Some(repository), _) => format!("{repository}, branch {}", app.spec.source.branch),
         (None, git) => format!("{}, branch {}", git.as_deref().unwrap_or("-"), app.spec.source.branch),
     };
+    let token = app.spec.source.token.as_ref().map(|token| format!("secret {}", token.secret));
     let run = app
         .spec
         .run
@@ -281,6 +282,7 @@ fn show(context: &Context, app: &App) -> Result<()> {
         ("release", app.release.map_or("-".into(), |release| release.to_string())),
         ("deployment", app.deployment.clone().unwrap_or_else(|| "-".into())),
         ("source", source),
+        ("token", token.unwrap_or_default()),
         ("run", run.unwrap_or_default()),
         ("on", app.spec.on.clone()),
         ("processes", serving(app)),

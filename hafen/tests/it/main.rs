@@ -3,6 +3,7 @@
 
 mod apps;
 mod apps_own;
+mod apps_private;
 mod apps_real;
 mod bastion;
 mod breach;

@@ -117,6 +117,13 @@ fn holders(folder: &Path, words: &[String], found: &mut Vec<String>) -> u64 {
     bytes_seen
 }
 
+/// Fails when a value lies anywhere in the platform's home.
+pub fn assert_nowhere(platform: &Platform, value: &str) {
+    let mut found = Vec::new();
+    holders(platform.home.path(), &shapes(value), &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
 /// A value as it is and as base 64 has it, at each place that it can stand in a longer text.
 fn shapes(canary: &str) -> Vec<String> {
     use base64::Engine as _;

@@ -27,6 +27,21 @@ pub struct AppSource {
     #[serde(default = "default_branch")]
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
     pub branch: String,
+    /// With `git` only, for a private one: the secret that is its password. The platform alone uses it, for the origin of
+    /// `git` alone: builds and processes never have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<SecretReference>,
+    /// Who the token is of, with `token` only; `git` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[!-9;-~]{1,128}$")]
+    pub username: Option<String>,
+}
+
+impl AppSource {
+    /// Whether it is the same commits, however one comes in.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        (&self.repository, &self.git, &self.branch) == (&other.repository, &other.git, &other.branch)
+    }
 }
 
 fn default_branch() -> String {
@@ -253,8 +268,15 @@ impl AppBuild {
 }
 
 impl AppSpec {
-    /// Names of the secrets that it asks for, in its environment and that of its build; each once.
+    /// Names of the secrets that it asks for, in its environment and that of its build and for its source; each once.
     pub fn secrets(&self) -> BTreeSet<&str> {
+        let mut all = self.secrets_on_machines();
+        all.extend(self.source.token.iter().map(|token| token.secret.as_str()));
+        all
+    }
+
+    /// Those that come to machines, where what it runs has them.
+    pub fn secrets_on_machines(&self) -> BTreeSet<&str> {
         let mut all: BTreeSet<&str> = self.env.values().filter_map(AppEnv::secret).collect();
         all.extend(self.build.iter().flat_map(AppBuild::secrets));
         all
@@ -458,6 +480,12 @@ mod tests {
             r#"{"image":"builder","env":{"MODE":"release","TOKEN":{"secret":"token"},"DB":{"secret":"db"}}}"#;
         built.build = Some(serde_json::from_str(build).unwrap());
         assert_eq!(built.secrets().into_iter().collect::<Vec<_>>(), ["db", "token"]);
+        let mut private = built.clone();
+        private.source = serde_json::from_str(r#"{"git":"https://h/p","token":{"secret":"read"}}"#).unwrap();
+        assert_eq!(private.secrets().into_iter().collect::<Vec<_>>(), ["db", "read", "token"]);
+        assert_eq!(private.secrets_on_machines(), built.secrets());
+        let renamed = AppSource { token: None, ..private.source.clone() };
+        assert!(private.source.is_same_place(&renamed) && !private.source.is_same_place(&built.source));
         let text = serde_json::to_string(&spec).unwrap();
         assert!(text.contains(r#""static":"dist""#) && text.contains(r#""strategy":"rolling""#), "{text}");
         assert_eq!(serde_json::from_str::<AppSpec>(&text).unwrap(), spec);

@@ -1,11 +1,12 @@
 //! What people ask of apps: permission was checked at the gate; rule → store → wake.
 
-use hafen_base::{ActorKind, Error, ErrorKind, Result};
-use hafen_client::wire::{App, AppSpec, Deployment, DeploymentCreate};
+use hafen_base::{Error, ErrorKind, Result};
+use hafen_client::wire::{App, AppSource, AppSpec, Deployment, DeploymentCreate};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, Once, OnceTx};
 use serde_json::json;
 
+use super::around::SourceOf;
 use super::check::{check, check_branch};
 use super::model::{AppRow, DeploymentRow, DeploymentState, Live};
 use super::{Apps, actor};
@@ -65,10 +66,10 @@ impl Apps {
         let known = store::find(&parts.db, project, name).await?;
         let known = known.filter(|row| row.project_since == since);
         self.secrets_may_be_named(project, known.as_ref().map(|row| &row.spec), spec).await?;
-        let needs_head =
-            known.as_ref().is_none_or(|row| row.live.is_none() || row.spec.source != spec.source);
-        let head =
-            if needs_head { self.0.sources.resolve(project, &spec.source, None).await.ok() } else { None };
+        let needs_head = known
+            .as_ref()
+            .is_none_or(|row| row.live.is_none() || !row.spec.source.is_same_place(&spec.source));
+        let head = if needs_head { self.head(project, name, &spec.source).await } else { None };
         let (now, by) = (self.now(), actor());
         let mut tx = parts.db.write().await?;
         let found = store::find_in(&mut tx, project, name).await?;
@@ -110,32 +111,19 @@ impl Apps {
         Ok((self.app_wire(&row).await?, is_new))
     }
 
-    /// Whoever says what an app runs can have it print its secrets: to name one that it does not have yet takes the right to
-    /// read secrets.
-    async fn secrets_may_be_named(
-        &self,
-        project: &str,
-        before: Option<&AppSpec>,
-        wanted: &AppSpec,
-    ) -> Result<()> {
-        let known = before.map(AppSpec::secrets).unwrap_or_default();
-        let Some(new) = wanted.secrets().into_iter().find(|secret| !known.contains(secret)) else {
-            return Ok(());
-        };
-        let by = actor();
-        // The first is by somebody's earlier wish; the second has the key to all secrets at hand.
-        if matches!(by.kind, ActorKind::Platform | ActorKind::LocalOperator) {
-            return Ok(());
-        }
-        match self.0.delivery.0.rights.roles(&by, "secret.read", project).await? {
-            Some(_) => Ok(()),
-            None => Err(Error::new(
-                ErrorKind::Forbidden,
-                format!(
-                    "the app has no secret {new:?} yet: who gives it one needs the permission secret.read; somebody who has it \
-                 can name the secret in the app, which others may change afterwards"
-                ),
-            )),
+    /// The deployment of what the source is at, if it is there.
+    async fn head(&self, project: &str, app: &str, source: &AppSource) -> Option<Wish> {
+        let deploy = |commit| Some(Wish { kind: "deploy", commit, ..Wish::default() });
+        match self.0.sources.resolve(SourceOf { project, app, source }, None).await {
+            Ok(commit) => deploy(Some(commit)),
+            // Nothing but a change of its own mends that, and no push comes from elsewhere: a deployment says it.
+            Err(error)
+                if source.git.is_some()
+                    && matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Invalid) =>
+            {
+                deploy(None)
+            }
+            Err(_) => None,
         }
     }
 
@@ -145,18 +133,31 @@ impl Apps {
         row: &AppRow,
         before: &AppSpec,
         is_new: bool,
-        head: Option<String>,
+        head: Option<Wish>,
     ) -> Result<Option<Wish>> {
-        // How many there are, and what is to happen to branches, changes no process.
-        let same =
+        let db = &self.0.delivery.0.db;
+        let is_same_source = !is_new && before.source.is_same_place(&row.spec.source);
+        // How many there are, and what is to happen to branches, changes no process; nor does how the same source comes in.
+        let mut same =
             AppSpec { replicas: row.spec.replicas, preview: row.spec.preview.clone(), ..before.clone() };
+        if is_same_source && before.source != row.spec.source {
+            let last = store::deployment_last(db, &row.project, &row.name).await?;
+            let unfetched = |last: &DeploymentRow| {
+                last.state == DeploymentState::Failed && last.kind == "deploy" && last.release.is_none()
+            };
+            // What it was changed for, most likely.
+            if let Some(last) = last.filter(unfetched) {
+                let (git_ref, commit) = (last.git_ref, last.commit);
+                return Ok(Some(Wish { kind: "deploy", git_ref, commit, ..Wish::default() }));
+            }
+            if row.live.is_some() {
+                same.source.clone_from(&row.spec.source);
+            }
+        }
         if !is_new && same == row.spec {
             return Ok(None);
         }
-        let db = &self.0.delivery.0.db;
-        let deploy = |commit| Wish { kind: "deploy", commit: Some(commit), ..Wish::default() };
         let kind = if row.live.is_none() { "deploy" } else { "configure" };
-        let is_same_source = !is_new && before.source == row.spec.source;
         let open =
             store::deployments_open(db, &row.project, &row.name).await?.pop().filter(|_| is_same_source);
         // What is on its way stays on it: this deployment takes the place of that one.
@@ -166,7 +167,7 @@ impl Apps {
             return Ok(Some(Wish { kind, git_ref, commit, ..Wish::default() }));
         }
         if row.live.is_none() || !is_same_source {
-            return Ok(head.map(deploy));
+            return Ok(head);
         }
         let number = open.and_then(|open| open.release).or(row.live.map(|live| live.release)).unwrap_or(0);
         let release = store::release(db, &row.project, &row.name, number).await?;

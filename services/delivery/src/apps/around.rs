@@ -200,30 +200,33 @@ impl Vault for Client {
     }
 }
 
+/// A source, and the app whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceOf<'a> {
+    pub project: &'a str,
+    pub app: &'a str,
+    pub source: &'a AppSource,
+}
+
 /// Where sources lie.
 #[async_trait]
 pub trait Sources: Send + Sync + 'static {
     /// The commit that a branch, a tag or (when absent) the app's own branch is at.
     ///
     /// # Errors
-    /// Not found when there is none; too large when the source is beyond what is taken here.
-    async fn resolve(&self, project: &str, source: &AppSource, reference: Option<&str>) -> Result<String>;
+    /// Not found when there is none; too large when the source is beyond what is taken here; conflict when its token cannot be
+    /// one, invalid when the source refuses it.
+    async fn resolve(&self, of: SourceOf<'_>, reference: Option<&str>) -> Result<String>;
 
     /// The files of a commit, as a tar archive in a file of this folder without a name, and the commit's time in seconds.
     ///
     /// # Errors
     /// Not found when there is no such commit; too large when it, or the source, is beyond what is taken here.
-    async fn archive(
-        &self,
-        project: &str,
-        source: &AppSource,
-        commit: &str,
-        spool: &Path,
-    ) -> Result<(File, i64)>;
+    async fn archive(&self, of: SourceOf<'_>, commit: &str, spool: &Path) -> Result<(File, i64)>;
 
-    /// Lets go of what is remembered of sources from elsewhere but these (project and URL); it would be fetched again.
+    /// Lets go of what is remembered of sources from elsewhere but these, each with its project; it would be fetched again.
     ///
     /// # Errors
     /// Unavailable.
-    async fn keep(&self, used: &[(String, String)]) -> Result<()>;
+    async fn keep(&self, used: &[(String, AppSource)]) -> Result<()>;
 }

@@ -23,6 +23,7 @@ use hafen_work::{Next, Reconciler};
 use serde_json::{Value, json};
 
 use super::Apps;
+use super::around::SourceOf;
 use super::build_log::Log;
 use super::build_secrets::Opened;
 use super::environment::Environment;
@@ -190,8 +191,8 @@ impl Apps {
     async fn built(&self, row: &BuildRow, log: &mut Log) -> Result<Option<(Packed, Value)>> {
         let Some(machine) = &row.machine else { return Ok(None) };
         let spool = self.0.folder.join("spool");
-        let (mut source, time) =
-            self.0.sources.archive(&row.project, &row.source, &row.commit, &spool).await?;
+        let of = SourceOf { project: &row.project, app: &row.app, source: &row.source };
+        let (mut source, time) = self.0.sources.archive(of, &row.commit, &spool).await?;
         let (source, locks) = blocking(move || {
             let locks = Locks::read(BufReader::new(&source))?;
             source.seek(SeekFrom::Start(0)).map_err(Error::internal)?;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use hafen_base::{Error, Result, check_label};
-use hafen_client::wire::{AppBuild, AppEnv, AppSpec};
+use hafen_client::wire::{AppBuild, AppEnv, AppSource, AppSpec};
+
+use super::sources::origin;
 
 /// A label that leaves room for what is made of it: names of units and of builders' machines.
 const NAME_MOST: usize = 40;
@@ -26,6 +28,7 @@ pub fn check(name: &str, spec: &AppSpec) -> Result<()> {
         _ => return Err(field("/source", "give exactly one of `repository` and `git`".into())),
     }
     check_branch(&spec.source.branch).map_err(|why| field("/source/branch", why))?;
+    check_token(&spec.source)?;
     check_label("cluster", &spec.on).map_err(|why| field("/on", why))?;
     match (&spec.run, &spec.static_files) {
         (Some(run), None) => check_command(run).map_err(|why| field("/run", why))?,
@@ -156,17 +159,39 @@ pub fn check_branch(name: &str) -> Result<(), String> {
 }
 
 fn check_url(url: &str) -> Result<()> {
-    let rest = url.strip_prefix("https://").unwrap_or_default();
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let good = !host.is_empty()
-        && !host.contains('@')
-        && !host.starts_with('-')
-        && url.len() <= 1000
-        && url.bytes().all(|byte| byte.is_ascii_graphic());
+    let good = origin(url).is_some() && url.len() <= 1000 && url.bytes().all(|byte| byte.is_ascii_graphic());
     if good {
         Ok(())
     } else {
-        Err(Error::invalid_field("/source/git", "a URL as https://host/path, without a password in it"))
+        Err(Error::invalid_field(
+            "/source/git",
+            "a URL as https://host/path or https://host:port/path, without a password in it",
+        ))
+    }
+}
+
+/// What opens a private source elsewhere.
+fn check_token(source: &AppSource) -> Result<()> {
+    let field = |pointer: &str, why: &str| Err(Error::invalid_field(pointer, why));
+    match (&source.token, &source.username) {
+        (Some(_), _) if source.git.is_none() => {
+            return field("/source/token", "a token goes with `git`: a repository here needs none");
+        }
+        (None, Some(_)) => return field("/source/username", "a username goes with a `token`"),
+        (Some(token), _) => {
+            check_label("secret", &token.secret)
+                .map_err(|why| Error::invalid_field("/source/token/secret", why))?;
+        }
+        (None, None) => {}
+    }
+    match &source.username {
+        Some(name)
+            if !(1..=128).contains(&name.len())
+                || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') =>
+        {
+            field("/source/username", "1 to 128 visible ASCII characters, without `:`")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -238,10 +263,24 @@ mod tests {
             serde_json::from_value(spec).unwrap()
         };
         assert!(check("shop", &with("{}")).is_ok());
+        for source in [
+            r#"{"git":"https://h/p","token":{"secret":"read-shop"}}"#,
+            r#"{"git":"https://[::1]:8443/p","token":{"secret":"read-shop"},"username":"gitlab+deploy-token-1"}"#,
+        ] {
+            assert!(check("shop", &with(&format!("{{\"source\":{source}}}"))).is_ok(), "{source}");
+        }
         for (change, told) in [
             (r#"{"source":{}}"#, "exactly one"),
             (r#"{"source":{"git":"https://user:x@h/p"}}"#, "without a password"),
             (r#"{"source":{"git":"file:///etc"}}"#, "https://"),
+            (r#"{"source":{"git":"https://*.example.org/p","token":{"secret":"a"}}}"#, "https://"),
+            (r#"{"source":{"repository":"shop","token":{"secret":"a"}}}"#, "needs none"),
+            (r#"{"source":{"repository":"shop","username":"a"}}"#, "goes with a `token`"),
+            (r#"{"source":{"git":"https://h/p","username":"a"}}"#, "goes with a `token`"),
+            (r#"{"source":{"git":"https://h/p","token":{"secret":"Not"}}}"#, "secret"),
+            (r#"{"source":{"git":"https://h/p","token":{"secret":"a"},"username":"a:b"}}"#, "without `:`"),
+            (r#"{"source":{"git":"https://h/p","token":{"secret":"a"},"username":"a\nb"}}"#, "visible"),
+            (r#"{"source":{"git":"https://h/p","token":{"secret":"a"},"username":""}}"#, "1 to 128"),
             (r#"{"source":{"repository":"shop","branch":"--x"}}"#, "branch"),
             (r#"{"static":"dist"}"#, "exactly one"),
             (r#"{"run":null,"static":"../x"}"#, "folder"),

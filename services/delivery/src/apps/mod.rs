@@ -28,6 +28,7 @@ mod heard;
 mod logs;
 mod mask;
 pub mod model;
+mod named;
 pub mod plan;
 mod prepare;
 mod preview;
@@ -203,7 +204,8 @@ impl Apps {
     /// Files of apps that are no more go, and copies of sources that no app has any more. What cannot go now does later.
     pub(crate) async fn files_kept(&self, apps: &[AppRow]) {
         let statements = self.statements_kept(apps).await;
-        let used = apps.iter().filter_map(|app| Some((app.project.clone(), app.spec.source.git.clone()?)));
+        let elsewhere = apps.iter().filter(|app| app.spec.source.git.is_some());
+        let used = elsewhere.map(|app| (app.project.clone(), app.spec.source.clone()));
         let sources = self.0.sources.keep(&used.collect::<Vec<_>>()).await;
         for error in [statements, sources].into_iter().filter_map(Result::err) {
             tracing::warn!(cause = %error.cause_chain(), "what nothing uses any more is not removed: {error}");

@@ -7,6 +7,7 @@ use hafen_base::{Actor, Timestamp};
 use hafen_client::wire::{App, AppBuild, AppProcess, AppSource, AppSpec, Build, Deployment, Release};
 use serde::{Deserialize, Serialize};
 
+use super::around::SourceOf;
 use super::plan::{Key, Phase, Process};
 
 /// An app as it stands in the store.
@@ -396,6 +397,10 @@ impl AppRow {
 
     pub fn key(&self) -> String {
         format!("{}/{}", self.project, self.name)
+    }
+
+    pub fn source(&self) -> SourceOf<'_> {
+        SourceOf { project: &self.project, app: &self.name, source: &self.spec.source }
     }
 
     pub fn replicas(&self) -> u32 {

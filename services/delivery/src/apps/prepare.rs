@@ -133,8 +133,7 @@ impl Apps {
         let commit = if let Some(commit) = &row.commit {
             commit.clone()
         } else {
-            let found =
-                self.0.sources.resolve(&app.project, &app.spec.source, row.git_ref.as_deref()).await?;
+            let found = self.0.sources.resolve(app.source(), row.git_ref.as_deref()).await?;
             row.commit = Some(found.clone());
             found
         };
@@ -200,7 +199,7 @@ impl Apps {
     /// The source itself, where nothing is built.
     async fn packed(&self, app: &AppRow, commit: &str) -> Result<String> {
         let spool = self.0.folder.join("spool");
-        let (file, _) = self.0.sources.archive(&app.project, &app.spec.source, commit, &spool).await?;
+        let (file, _) = self.0.sources.archive(app.source(), commit, &spool).await?;
         let store = self.0.store.clone();
         let pack = move || store.put(file, hafen_artifact::Limits::default());
         Ok(tokio::task::spawn_blocking(pack).await.map_err(Error::internal)??.digest)

@@ -125,8 +125,8 @@ impl Apps {
 }
 
 /// What of an app its previews are. Anybody who may push a branch decides what runs there: it gets none of the app's secrets,
-/// and does not migrate the database that they open.
-fn preview_spec(of: &AppSpec, branch: &str) -> AppSpec {
+/// and does not migrate the database that they open. The token of a source stays: the platform alone uses it, for that URL.
+pub(super) fn preview_spec(of: &AppSpec, branch: &str) -> AppSpec {
     let mut spec = AppSpec { migrate: None, preview: None, replicas: of.replicas.min(1), ..of.clone() };
     branch.clone_into(&mut spec.source.branch);
     spec.env.retain(|_, value| matches!(value, AppEnv::Text(_)));

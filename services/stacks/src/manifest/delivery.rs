@@ -23,6 +23,8 @@ fn spec(app: &App) -> AppSpec {
             repository: app.source.repository.clone(),
             git: app.source.git.clone(),
             branch: app.source.branch.clone(),
+            token: app.source.token.clone().map(|secret| SecretReference { secret }),
+            username: app.source.username.clone(),
         },
         build: app.build.as_ref().map(|build| AppBuild {
             image: build.image.clone(),
@@ -170,6 +172,12 @@ max_body = "10 MiB"
         // What it is by the API's own defaults.
         let text = serde_json::to_string(shop).unwrap();
         assert_eq!(serde_json::from_str::<AppSpec>(&text).unwrap(), *shop);
+        let private = "{ git = \"https://git.example.org/shop\", token = { secret = \"read-shop\" }, username = \"ci\" }";
+        let private = SHOP.replace("{ repository = \"shop\" }", private);
+        let private = hafen_manifest::parse(&private, "hafen.toml", &|_| Err(String::new())).unwrap();
+        let private = &apps(&private)["shop"];
+        assert_eq!(private.source.username.as_deref(), Some("ci"));
+        assert!(private.secrets().contains("read-shop"), "a plan says when it is not there");
         let route = &routes(&manifest)["shop.example.org"];
         let weights: Vec<_> =
             route.paths["/api"].iter().map(|one| (one.backend.as_str(), one.weight)).collect();

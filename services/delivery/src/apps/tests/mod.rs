@@ -4,5 +4,6 @@
 mod around;
 mod builds;
 mod previews;
+mod private;
 mod rollouts;
 mod world;

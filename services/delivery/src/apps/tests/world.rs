@@ -22,7 +22,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::super::around::{Balanced, Balancer, Endpoint, Sources, Vault};
+use super::super::around::{Balanced, Balancer, Endpoint, SourceOf, Sources, Vault};
 use super::super::build::Builds;
 use super::super::hands::sim::SimHands;
 use super::super::model::{AppRow, BuildRow, DeploymentRow, ProcessRow};
@@ -190,6 +190,8 @@ impl Balancer for Told {
 pub struct Commits {
     pub broken: Mutex<bool>,
     pub hangs: Mutex<bool>,
+    /// What is said of every token, which opens nothing then.
+    pub refuses: Mutex<Option<&'static str>>,
 }
 
 impl Commits {
@@ -206,18 +208,15 @@ impl Commits {
 
 #[async_trait]
 impl Sources for Commits {
-    async fn resolve(&self, _project: &str, _source: &AppSource, reference: Option<&str>) -> Result<String> {
+    async fn resolve(&self, of: SourceOf<'_>, reference: Option<&str>) -> Result<String> {
         self.works().await?;
+        if let (Some(token), Some(why)) = (&of.source.token, &*self.refuses.lock().unwrap()) {
+            return Err(Error::invalid(format!("{why} {}", token.secret)));
+        }
         Ok(if reference == Some("next") { C2 } else { C1 }.to_owned())
     }
 
-    async fn archive(
-        &self,
-        _project: &str,
-        _source: &AppSource,
-        commit: &str,
-        spool: &Path,
-    ) -> Result<(File, i64)> {
+    async fn archive(&self, _of: SourceOf<'_>, commit: &str, spool: &Path) -> Result<(File, i64)> {
         self.works().await?;
         let mut builder = tar::Builder::new(tempfile::tempfile_in(spool).map_err(Error::internal)?);
         let mut header = tar::Header::new_gnu();
@@ -230,7 +229,7 @@ impl Sources for Commits {
         Ok((file, 0))
     }
 
-    async fn keep(&self, _used: &[(String, String)]) -> Result<()> {
+    async fn keep(&self, _used: &[(String, AppSource)]) -> Result<()> {
         Ok(())
     }
 }
@@ -377,6 +376,11 @@ impl World {
     pub async fn put(&self, app: &str, spec: &AppSpec) -> Result<()> {
         let put = self.apps.app_put("hello", app, spec, &|_| Ok(()));
         somebody("maintainer").acts(put).await.map(drop)
+    }
+
+    pub async fn deploy_ref(&self, app: &str, reference: &str) -> Deployment {
+        let body = DeploymentCreate { git_ref: Some(reference.into()), ..DeploymentCreate::default() };
+        somebody("developer").acts(self.apps.deploy("hello", app, &body, None)).await.unwrap()
     }
 
     pub async fn deploy(&self, app: &str, commit: &str) -> Deployment {

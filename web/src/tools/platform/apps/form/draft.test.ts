@@ -21,6 +21,16 @@ describe('the form of an app', () => {
     expect(specOf(draftOf(full), full)).toEqual(full)
   })
 
+  it('names the secret of a private repository elsewhere, and of no other', () => {
+    const source = { git: 'https://git.example.org/shop', branch: 'main', token: { secret: 'shop-source' }, username: 'ci' }
+    const spec = { ...full, source }
+    const draft = draftOf(spec)
+    expect(specOf(draft, spec)).toEqual(spec)
+    expect(specOf({ ...draft, username: ' ' }, spec).source).toEqual({ ...source, username: undefined })
+    expect(specOf({ ...draft, token: '' }, spec).source).toEqual({ git: source.git, branch: 'main' })
+    expect(specOf({ ...draft, from: 'repository', source: 'shop' }, spec).source).toEqual({ repository: 'shop', branch: 'main' })
+  })
+
   it('leaves out what is not wanted', () => {
     const draft = { ...draftOf(undefined), source: ' https://git.example.org/shop ', from: 'git' as const, on: 'web', runs: 'static' as const, what: 'public' }
     draft.variables = [{ name: ' ', kind: 'text', value: 'x' }]

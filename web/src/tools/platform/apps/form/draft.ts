@@ -15,6 +15,10 @@ export interface Draft {
   /** Name of a repository, or a URL. */
   source: string
   branch: string
+  /** Name of the secret that opens a private repository elsewhere; empty for none. */
+  token: string
+  /** Whose it is; empty for `git`. */
+  username: string
   on: string
   runs: 'run' | 'static'
   /** A command, or a folder. */
@@ -47,6 +51,8 @@ export function draftOf(spec: AppSpec | undefined): Draft {
     from: spec?.source.git ? 'git' : 'repository',
     source: spec?.source.git ?? spec?.source.repository ?? '',
     branch: spec?.source.branch ?? 'main',
+    token: spec?.source.token?.secret ?? '',
+    username: spec?.source.username ?? '',
     on: spec?.on ?? '',
     runs: spec?.static ? 'static' : 'run',
     what: spec?.static ?? spec?.run ?? '',
@@ -71,10 +77,17 @@ export function draftOf(spec: AppSpec | undefined): Draft {
   }
 }
 
+function sourceOf({ from, source, branch, token, username }: Draft): AppSpec['source'] {
+  const place = { [from]: source.trim(), branch: branch.trim() || 'main' }
+  // Neither goes with a repository here; a name goes with a token only.
+  if (from !== 'git' || token.trim() === '') return place
+  return { ...place, token: { secret: token.trim() }, ...(username.trim() === '' ? {} : { username: username.trim() }) }
+}
+
 /** `before` has what the form leaves alone: how often a process is asked how it is, say. */
 export function specOf(draft: Draft, before: AppSpec | undefined): AppSpec {
   const spec: AppSpec = {
-    source: { [draft.from]: draft.source.trim(), branch: draft.branch.trim() || 'main' },
+    source: sourceOf(draft),
     on: draft.on,
     [draft.runs]: draft.what.trim(),
     port: draft.port,

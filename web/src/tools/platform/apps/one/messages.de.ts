@@ -7,6 +7,7 @@ export const de = {
     healthy: '{healthy} von {wanted} gesund',
     source: 'Quelle',
     branch: 'Branch {branch}',
+    token: 'mit dem Geheimnis',
     on: 'Läuft auf',
   },
   deploy: {

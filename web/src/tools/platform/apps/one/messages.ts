@@ -9,6 +9,7 @@ const en = {
     healthy: '{healthy} of {wanted} healthy',
     source: 'Source',
     branch: 'branch {branch}',
+    token: 'with the secret',
     on: 'Runs on',
   },
   deploy: {
