@@ -1,6 +1,5 @@
 //! One request and its answer: chosen, sent, tried again where that is safe, and passed on piece by piece in both directions.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,45 +8,16 @@ use bytes::BytesMut;
 use http::Method;
 use tokio::select;
 
-use crate::answer::{self, Answer, Length, Parsed};
+use crate::answer::{self, Length, Parsed};
 use crate::backend::{Backend, Endpoint, InFlight};
 use crate::chunked::Step;
+pub use crate::ends::{Sink, Source};
 use crate::head::{Framing, Head, Peer};
 use crate::pages::Page;
 use crate::proxy::Proxy;
 use crate::table::Host;
 use crate::upstream::{self, Upstream};
 use crate::wire::{Broken, Output};
-
-/// A request's body, as the client sends it.
-pub trait Source: Send {
-    /// Waits for some of the body; false at its end. `chunk` is it then.
-    fn fill(&mut self) -> impl Future<Output = Result<bool, Broken>> + Send;
-    fn chunk(&self) -> &[u8];
-    fn consume(&mut self);
-    /// Ends when the client has gone away. Nothing is lost when it is dropped.
-    fn gone(&mut self) -> impl Future<Output = ()> + Send;
-}
-
-/// Where the answer goes.
-pub trait Sink: Send {
-    /// Whether a head was given already.
-    fn is_begun(&self) -> bool;
-    /// The client may send its body.
-    fn proceed(&mut self) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Gives the head; `end` when no body follows. Nothing needs to be written yet.
-    fn head(&mut self, answer: &Answer<'_>, end: bool) -> Result<(), Broken>;
-    /// Passes on a piece of the body; `end` when it is the last.
-    fn data(&mut self, bytes: &[u8], end: bool) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Has everything written that was given.
-    fn flush(&mut self) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Ends a body whose length was not known.
-    fn finish(&mut self) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Ends when the client wants no answer any more. Nothing is lost when it is dropped.
-    fn gone(&mut self) -> impl Future<Output = ()> + Send;
-    /// Answers by ourselves.
-    fn page(&mut self, page: &Page) -> impl Future<Output = Result<(), Broken>> + Send;
-}
 
 /// How it ended.
 pub struct Outcome {

@@ -1,8 +1,8 @@
 //! Clients that speak HTTP/1.1.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
@@ -15,6 +15,7 @@ use crate::exchange::{self, Outcome, Sink, Source};
 use crate::head::{self, Peer, Reject};
 use crate::pages::Page;
 use crate::proxy::{Proxy, Said};
+use crate::tunnel::{Quiet, pump};
 use crate::upstream::Upstream;
 use crate::wire::{Body, Broken, Input, Output, Stream};
 
@@ -269,52 +270,6 @@ impl<S: Stream> Connection<S> {
             Some(false) => tokio::time::timeout(LINGER, out).await.is_ok(),
             None => false,
         };
-    }
-}
-
-async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    input: &mut Input<R>,
-    output: &mut Output<W>,
-    quiet: &Quiet,
-    limit: Duration,
-) -> Result<(), Broken> {
-    output.flush(limit).await?;
-    loop {
-        if !input.buffer.is_empty() {
-            quiet.heard();
-            output.straight(&input.buffer, limit).await?;
-            output.flush(limit).await?;
-            input.buffer.clear();
-        }
-        match input.fill(quiet.left()).await {
-            Ok(0) => {
-                output.close(limit).await;
-                return Ok(());
-            }
-            // The other direction was not: who only listens is no less there.
-            Err(Broken::Slow) if !quiet.left().is_zero() => {}
-            other => drop(other?),
-        }
-    }
-}
-
-/// For how long nothing came from either side.
-struct Quiet {
-    since: Mutex<Instant>,
-    most: Duration,
-}
-
-impl Quiet {
-    fn new(most: Duration) -> Self {
-        Self { since: Mutex::new(Instant::now()), most }
-    }
-
-    fn heard(&self) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn left(&self) -> Duration {
-        self.most.saturating_sub(self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Background work, in one place: the event log (outbox), requests that act once, the reconcile runner, health.
+//! Background work, in one place: the event log (outbox), progress between events, requests that act once, the reconcile
+//! runner, health.
 //!
 //! Everything that happens without a request happens in a `Runner` of this crate; nobody else spawns. A reconciler
 //! takes a key and no other input, so a crash and a normal step take the same road: whatever is `pending` when the
@@ -7,11 +8,13 @@
 mod events;
 mod health;
 mod once;
+mod progress;
 mod runner;
 
 pub use events::{EventFilter, EventLog, Feed, NewEvent};
 pub use health::Health;
 pub use once::{Begun, Once, OnceTx};
+pub use progress::{Note, Progress};
 pub use runner::{Next, Reconciler, Runner, Wake};
 
 use hafen_db::Migration;

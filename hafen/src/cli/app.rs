@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hafen_base::{Clock as _, Error, Result, SystemClock};
-use hafen_client::wire::{App, AppExec, AppRollback, AppScale, AppSpec, Build, Deployment, DeploymentCreate};
+use hafen_client::wire::{App, AppExec, AppRollback, AppScale, AppSpec, Deployment, DeploymentCreate};
 use hafen_client::{Client, Conditions, TransportBody};
 use http_body_util::BodyExt as _;
 
 use super::ask::{json_file, part};
 use super::context::{Context, client, fresh_key, name, usage};
+use super::names::Names;
 use crate::output;
 
 #[derive(Debug, Subcommand)]
@@ -135,37 +136,6 @@ pub struct RollbackArgs {
     release: Option<i64>,
     #[command(flatten)]
     wait: Wait,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum BuildCommand {
-    /// List builds of an app, newest first.
-    List {
-        #[arg(value_parser = name)]
-        app: String,
-    },
-    /// Show what a build printed; of one that runs, until it is over.
-    Log {
-        #[arg(value_parser = name)]
-        app: String,
-        /// As b3; the newest unless said.
-        #[arg(value_parser = name)]
-        build: Option<String>,
-    },
-    /// Show who made the artefact of a build, of what: a signed SLSA provenance, as JSON.
-    Provenance {
-        #[arg(value_parser = name)]
-        app: String,
-        #[arg(value_parser = name)]
-        build: String,
-    },
-    /// Show what the source of a build is made of by its lock files: a CycloneDX document, as JSON.
-    Sbom {
-        #[arg(value_parser = name)]
-        app: String,
-        #[arg(value_parser = name)]
-        build: String,
-    },
 }
 
 pub async fn run(context: &Context, command: AppCommand) -> Result<u8> {
@@ -318,6 +288,7 @@ async fn history(context: &Context, client: &Client, project: &str, app: &str) -
     if context.json {
         return output::json_list(&all);
     }
+    let names = Names::of(client, Some(project), all.iter().map(|one| one.created_by.as_str())).await;
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|one| {
@@ -329,7 +300,7 @@ async fn history(context: &Context, client: &Client, project: &str, app: &str) -
                 one.state.replace('_', " "),
                 one.release.map_or("-".into(), |release| release.to_string()),
                 commit.chars().take(10).collect(),
-                one.created_by.clone(),
+                names.name(&one.created_by),
                 one.reason.clone(),
             ]
         })
@@ -343,6 +314,7 @@ async fn releases(context: &Context, client: &Client, project: &str, app: &str) 
     if context.json {
         return output::json_list(&all);
     }
+    let names = Names::of(client, Some(project), all.iter().map(|one| one.created_by.as_str())).await;
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|one| {
@@ -352,7 +324,7 @@ async fn releases(context: &Context, client: &Client, project: &str, app: &str) 
                 one.commit.chars().take(10).collect(),
                 one.artifact.chars().take(12).collect(),
                 if one.kept { "kept".into() } else { "not kept".into() },
-                one.created_by.clone(),
+                names.name(&one.created_by),
             ]
         })
         .collect();
@@ -471,7 +443,7 @@ async fn gone(client: &Client, project: &str, app: &str) -> Result<()> {
 }
 
 /// Prints what comes, as it comes.
-async fn print(mut body: TransportBody, aside: bool) {
+pub(super) async fn print(mut body: TransportBody, aside: bool) {
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(bytes) = frame.into_data() else { continue };
         if aside {
@@ -481,53 +453,4 @@ async fn print(mut body: TransportBody, aside: bool) {
             output::raw(&bytes);
         }
     }
-}
-
-pub async fn build(context: &Context, command: BuildCommand) -> Result<()> {
-    let client = client()?;
-    let project = context.project(&client).await?;
-    let path = |app: &str, build: &str, what: &str| {
-        format!("/api/v1/projects/{project}/apps/{}/builds/{}/{what}", part(app), part(build))
-    };
-    match command {
-        BuildCommand::List { app } => builds(context, &client.build_list(&project, &app).await?),
-        BuildCommand::Log { app, build } => {
-            let build = if let Some(build) = build {
-                build
-            } else {
-                let all = client.build_list(&project, &app).await?;
-                let newest = all.first().map(|build| build.id.clone());
-                newest.ok_or_else(|| Error::not_found(format!("build of app {app:?} yet")))?
-            };
-            print(client.build_log_follow(&project, &app, &build).await?, false).await;
-            Ok(())
-        }
-        BuildCommand::Provenance { app, build } => {
-            output::json(&client.get::<serde_json::Value>(&path(&app, &build, "provenance")).await?)
-        }
-        BuildCommand::Sbom { app, build } => {
-            output::json(&client.get::<serde_json::Value>(&path(&app, &build, "sbom")).await?)
-        }
-    }
-}
-
-fn builds(context: &Context, all: &[Build]) -> Result<()> {
-    if context.json {
-        return output::json_list(all);
-    }
-    let rows: Vec<Vec<String>> = all
-        .iter()
-        .map(|build| {
-            vec![
-                build.id.clone(),
-                build.created_at.to_string(),
-                build.state.clone(),
-                build.commit.chars().take(10).collect(),
-                build.artifact.as_deref().unwrap_or("-").chars().take(12).collect(),
-                build.reason.clone(),
-            ]
-        })
-        .collect();
-    output::table(&["BUILD", "AT", "STATE", "COMMIT", "ARTEFACT", "REASON"], &rows);
-    Ok(())
 }

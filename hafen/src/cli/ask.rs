@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::context::{Context, fresh_key, usage};
+use super::names::Names;
 use crate::output;
 
 /// How an answer is shown to a person. Programs get it as the API gave it.
@@ -78,7 +79,7 @@ impl Ask {
 
     pub async fn run(self, context: &Context, client: &Client) -> Result<()> {
         if let Show::List(columns) | Show::All(columns) = self.show {
-            let items: Vec<Value> = if matches!(self.show, Show::All(_)) {
+            let mut items: Vec<Value> = if matches!(self.show, Show::All(_)) {
                 client.get::<List<Value>>(&self.url()).await?.items
             } else {
                 client.list_all(&self.url()).await?
@@ -86,6 +87,8 @@ impl Ask {
             if context.json {
                 return output::json_list(&items);
             }
+            let names = Names::within(client, &items).await;
+            items.iter_mut().for_each(|item| names.put(item));
             let head: Vec<String> =
                 columns.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
             let head: Vec<&str> = head.iter().map(String::as_str).collect();
@@ -101,7 +104,10 @@ impl Ask {
         let mut conditions = if self.method == Method::POST { fresh_key() } else { Conditions::default() };
         conditions.if_match = self.generation.map(|generation| format!("\"g{generation}\""));
         let url = self.url();
-        let answer: Value = client.call(self.method, &url, self.body.as_ref(), &conditions).await?;
+        let mut answer: Value = client.call(self.method, &url, self.body.as_ref(), &conditions).await?;
+        if !context.json {
+            Names::within(client, std::slice::from_ref(&answer)).await.put(&mut answer);
+        }
         match self.show {
             Show::Done(done) if context.json => output::json(&serde_json::json!({ "status": done })),
             _ if context.json => output::json(&answer),

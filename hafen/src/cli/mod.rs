@@ -3,6 +3,7 @@
 mod access;
 mod app;
 mod ask;
+mod build;
 mod context;
 mod doctor;
 mod edge;
@@ -13,6 +14,7 @@ mod image;
 mod ledger;
 mod login;
 mod machine;
+mod names;
 mod owner;
 mod plan;
 mod plan_text;
@@ -117,7 +119,7 @@ enum Command {
     Rollback(app::RollbackArgs),
     /// Builds of apps.
     #[command(subcommand)]
-    Build(app::BuildCommand),
+    Build(build::BuildCommand),
     /// Operations.
     #[command(subcommand)]
     Operation(show::OperationCommand),
@@ -202,7 +204,7 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::App(command) => app::run(&context, command).await,
         Command::Deploy(args) => app::deploy(&context, args).await,
         Command::Rollback(args) => app::rollback(&context, args).await,
-        Command::Build(command) => app::build(&context, command).await.map(|()| 0),
+        Command::Build(command) => build::run(&context, command).await.map(|()| 0),
         Command::Operation(command) => show::operation(&context, command).await,
         Command::Route(command) => edge::route(&context, command).await.map(|()| 0),
         Command::Certificate(command) => edge::certificate(&context, command).await.map(|()| 0),

@@ -187,7 +187,7 @@ pub enum HookCommand {
         #[arg(value_parser = name)]
         hook: String,
     },
-    /// List what a hook acted on, newest first.
+    /// List what a hook was called with, newest first: what it acted on, and the last calls that asked for nothing.
     Deliveries {
         #[arg(value_parser = name)]
         hook: String,
@@ -424,9 +424,11 @@ pub async fn hook(context: &Context, command: HookCommand) -> Result<()> {
     let all = format!("/projects/{project}/hooks");
     let one = |hook: &str| format!("{all}/{}", part(hook));
     let ask = match command {
-        HookCommand::List => {
-            Ask::new(Method::GET, &all, Show::List(&["name", "kind", "app", "branch", "path", "called_at"]))
-        }
+        HookCommand::List => Ask::new(
+            Method::GET,
+            &all,
+            Show::List(&["name", "kind", "app", "branch", "path", "created_by", "called_at"]),
+        ),
         HookCommand::Show { hook } => Ask::new(Method::GET, &one(&hook), Show::One),
         HookCommand::Create(args) => {
             let kind = match args.kind {

@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use hafen_base::{Error, ErrorKind, Result};
 use hafen_client::wire::{ProjectPut, SecretCreate, SecretEncoding, SecretInfo, SecretVersionCreate};
-use hafen_client::{Conditions, Secret};
+use hafen_client::{Client, Conditions, Secret};
 use zeroize::Zeroizing;
 
 use super::context::{Context, client, fresh_key, name, usage};
+use super::names::Names;
 use crate::output;
 
 #[derive(Debug, Subcommand)]
@@ -86,13 +87,15 @@ pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
                 .collect();
             output::table(&["NAME", "VERSION", "MADE", "LAST READ"], &rows);
         }
-        SecretCommand::Show { name } => show(context, &client.secret_get(&project, &name).await?)?,
+        SecretCommand::Show { name } => {
+            show(context, &client, &client.secret_get(&project, &name).await?).await?;
+        }
         SecretCommand::Versions { name } => {
             let secret = client.secret_get(&project, &name).await?;
             if context.json {
                 output::json_list(&secret.versions)?;
             } else {
-                versions(&secret);
+                versions(&secret, &names(&client, &secret).await);
             }
         }
         SecretCommand::Set { name, from_file } => {
@@ -156,19 +159,26 @@ pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
     Ok(0)
 }
 
-fn show(context: &Context, secret: &SecretInfo) -> Result<()> {
+async fn names(client: &Client, secret: &SecretInfo) -> Names {
+    let of_versions =
+        secret.versions.iter().flat_map(|it| [it.created_by.as_str(), it.destroyed_by.as_str()]);
+    Names::of(client, None, of_versions.chain([secret.created_by.as_str()])).await
+}
+
+async fn show(context: &Context, client: &Client, secret: &SecretInfo) -> Result<()> {
     if context.json {
         return output::json(secret);
     }
+    let names = names(client, secret).await;
     output::line(&format!("{} is at version {}", secret.name, secret.current));
-    output::line(&format!("made       {} by {}", secret.created_at, secret.created_by));
+    output::line(&format!("made       {} by {}", secret.created_at, names.name(&secret.created_by)));
     let read = secret.last_read.map_or_else(|| "never".to_owned(), |at| at.to_string());
     output::line(&format!("last read  {read}"));
-    versions(secret);
+    versions(secret, &names);
     Ok(())
 }
 
-fn versions(secret: &SecretInfo) {
+fn versions(secret: &SecretInfo, names: &Names) {
     let rows: Vec<_> = secret
         .versions
         .iter()
@@ -176,12 +186,12 @@ fn versions(secret: &SecretInfo) {
             let read = version.last_read.map_or_else(|| "never".to_owned(), |at| at.to_string());
             let gone = version
                 .destroyed_at
-                .map_or_else(String::new, |at| format!("{at} by {}", version.destroyed_by));
+                .map_or_else(String::new, |at| format!("{at} by {}", names.name(&version.destroyed_by)));
             vec![
                 version.version.to_string(),
                 version.state.clone(),
                 version.created_at.to_string(),
-                version.created_by.clone(),
+                names.name(&version.created_by),
                 read,
                 gone,
             ]

@@ -7,6 +7,7 @@ mod apps_private;
 mod apps_real;
 mod bastion;
 mod breach;
+mod changes;
 mod cloud;
 mod commands;
 mod connections;

@@ -109,6 +109,31 @@ fn endpoints(world: &World) -> Vec<(String, String, String)> {
     list
 }
 
+/// Who made something is told by id; the command line shows the name to those who may see who belongs.
+#[test]
+fn who_made_it_is_named_to_those_who_may_know() {
+    let world = World::new();
+    let account = |name: &str, role: &str| world.account(name, "project/hello", role, &json!({}));
+    let (maker, viewer) = (account("shipwright", "maintainer"), account("guest", "viewer"));
+    let body = json!({ "name": "ci", "kind": "gitlab", "app": "shop" });
+    let made = world.make_as(Some(&maker), "POST", "/projects/hello/hooks", &body);
+    let id = made["hook"]["created_by"].as_str().unwrap();
+    assert!(id.starts_with("sa-"), "{made}");
+    let seen = |token: &str, arguments: &[&str]| {
+        let mut command = world.platform.command(arguments);
+        let output = command.env("HAFEN_TOKEN", token.trim_start_matches("Bearer ")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for arguments in [&["hook", "list", "-p", "hello"][..], &["hook", "show", "ci", "-p", "hello"]] {
+        for (token, named) in [(&world.operator, true), (&maker, true), (&viewer, false)] {
+            let text = seen(token, arguments);
+            assert_eq!((text.contains("shipwright"), text.contains(id)), (named, !named), "{text}");
+        }
+    }
+    assert!(seen(&world.operator, &["hook", "show", "ci", "-p", "hello", "--json"]).contains(id));
+}
+
 #[test]
 fn the_committed_table_is_what_the_platform_answers() {
     let world = World::new();

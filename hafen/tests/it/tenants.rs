@@ -195,14 +195,14 @@ fn taken_over(world: &World, tina: &str, everywhere: &str) {
 }
 
 /// Reads events as they come, until one is what is looked for or the stream ends.
-struct Stream(BufReader<TcpStream>);
+pub struct Stream(pub BufReader<TcpStream>);
 
 impl Stream {
     fn open(platform: &Platform, token: &str, header: &str) -> Self {
         Self::of("events", platform, token, header)
     }
 
-    fn of(what: &str, platform: &Platform, token: &str, header: &str) -> Self {
+    pub fn of(what: &str, platform: &Platform, token: &str, header: &str) -> Self {
         let address = url(platform).trim_start_matches("http://").to_owned();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

@@ -12,7 +12,8 @@
 //! An apply that is accepted is on disk, and nothing else about it is: there is no journal of what was done. Its runner
 //! (`reconcile`) compares what is wanted with what is there, takes the steps between (`execute`), and when it is killed it
 //! does the same again. Keys made of apply, address and action keep a request whose answer was lost from acting twice. The
-//! list of steps that people see is a report beside it, merged across restarts (`live`).
+//! list of steps that people see is a report beside it, merged across restarts (`live`), and who watches is told of each as it
+//! goes on (`told`): as progress, which is no event and is kept nowhere.
 //!
 //! The stack remembers the addresses of what it made (`owned`), written before the first request goes out. Only those are
 //! ever deleted: what somebody made by hand in the same project is left alone.
@@ -35,6 +36,7 @@ mod render;
 mod state;
 pub mod steps;
 pub mod store;
+mod told;
 
 pub use manifest::read_manifest;
 pub use state::{ReadSource, Stacks, StacksConfig};

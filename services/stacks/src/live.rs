@@ -1,5 +1,5 @@
-//! The steps of an apply while it runs: kept in memory, where progress is cheap, and written down when a step begins or
-//! ends. What is lost with the process is only words; a restart looks at reality anyway.
+//! The steps of an apply while it runs: kept in memory, where progress is cheap, told to who watches, and written down when a
+//! step begins or ends. What is lost with the process is only words; a restart looks at reality anyway.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use hafen_base::{Clock, Result, Timestamp};
 use hafen_client::wire::ApplyStep;
 use hafen_db::{Db, Tx, store_error};
+use hafen_work::Progress;
 use tokio::sync::watch;
 
 use crate::execute::{Report, Status};
 use crate::steps::Step;
 use crate::store;
+use crate::told::Told;
 
 /// The shortest time between two writes.
 const WRITE: Duration = Duration::from_millis(300);
@@ -31,6 +33,7 @@ struct Inner {
     begun: Vec<Option<Timestamp>>,
     unwritten: BTreeSet<usize>,
     written_at: Timestamp,
+    told: Told,
 }
 
 impl Live {
@@ -86,7 +89,21 @@ pub(crate) struct Reporter<'a> {
     pub positions: Vec<Option<usize>>,
     pub db: &'a Db,
     pub clock: &'a dyn Clock,
+    pub progress: &'a Progress,
+    pub project: String,
     pub stop: watch::Receiver<bool>,
+}
+
+impl Reporter<'_> {
+    /// Tells who watches how the steps go on; `rest`: whatever was not told yet, as nothing more will come.
+    pub fn tell(&self, rest: bool) {
+        let messages = {
+            let mut inner = self.live.lock();
+            let inner = &mut *inner;
+            inner.told.messages(&inner.steps, self.clock.now(), rest)
+        };
+        self.progress.tell(&self.project, "apply.step", &format!("apply/{}", self.apply), messages);
+    }
 }
 
 #[async_trait]
@@ -102,6 +119,7 @@ impl Report for Reporter<'_> {
         if step.status != status.as_str() {
             status.as_str().clone_into(&mut step.status);
             inner.unwritten.insert(position);
+            inner.told.moved(position, status);
         }
         if status == Status::Running && begun.is_none() {
             *begun = Some(now);
@@ -112,10 +130,12 @@ impl Report for Reporter<'_> {
         }
         if step.message != message {
             message.clone_into(&mut step.message);
+            inner.told.reworded(position);
         }
     }
 
     async fn flush(&self) -> Result<()> {
+        self.tell(false);
         let now = self.clock.now();
         let changed = {
             let inner = self.live.lock();

@@ -147,6 +147,8 @@ impl Applies {
             positions,
             db: &parts.db,
             clock: &*parts.clock,
+            progress: &parts.progress,
+            project: apply.project.clone(),
             stop: self.stop.clone(),
         };
         let job = Job {
@@ -159,6 +161,7 @@ impl Applies {
         if outcome.interrupted {
             return Ok(());
         }
+        reporter.tell(true);
         let (status, error) = verdict(&outcome, &live);
         let left = (status == "succeeded").then(|| owned_at_end(apply, &wanted, &owned));
         self.end(apply, &live, status, &error, left).await?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hafen_base::{Clock, OperationId, Random, Result, Timestamp};
 use hafen_client::wire::StackSource;
 use hafen_db::{Db, Location};
-use hafen_work::{EventLog, Health, Runner, Wake};
+use hafen_work::{EventLog, Health, Progress, Runner, Wake};
 use tokio::sync::{mpsc, watch};
 
 use crate::live::Live;
@@ -40,6 +40,7 @@ pub(crate) struct Parts {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub events: EventLog,
+    pub progress: Progress,
     health: Health,
     pub wake: Wake,
     live: Mutex<HashMap<OperationId, Arc<Live>>>,
@@ -56,6 +57,7 @@ impl Stacks {
         let (wake, inbox) = Runner::channel();
         Ok(Self(Arc::new(Parts {
             events: EventLog::new("stacks", db.clone(), Arc::clone(&config.clock)),
+            progress: Progress::new(Arc::clone(&config.clock)),
             db,
             platform: config.platform,
             read: config.read,
@@ -71,6 +73,11 @@ impl Stacks {
     /// The log of what happened.
     pub fn events(&self) -> &EventLog {
         &self.0.events
+    }
+
+    /// The steps of applies as they go on: between the events of their begin and end.
+    pub fn progress(&self) -> &Progress {
+        &self.0.progress
     }
 
     /// Runs applies until `stop` turns true. Those under way stop where they are; the next start goes on with them.

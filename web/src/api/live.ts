@@ -7,12 +7,14 @@ export type Change = Schemas['PlatformChange']
 export type Link = 'connecting' | 'live' | 'lost'
 
 type Reader = (change: Change | undefined) => void
+type ProgressReader = (progress: Change) => void
 
 const FIRST_WAIT = 500
 const LONGEST_WAIT = 15_000
 
 const link = ref<Link>('connecting')
 const readers = new Set<Reader>()
+const progressReaders = new Set<ProgressReader>()
 let source: EventSource | undefined
 let timer: ReturnType<typeof setTimeout> | undefined
 let wait = FIRST_WAIT
@@ -23,6 +25,12 @@ export const liveLink: Readonly<Ref<Link>> = readonly(link)
 export function onChange(reader: Reader): () => void {
   readers.add(reader)
   return () => readers.delete(reader)
+}
+
+/** Called with what goes on between two changes, such as the steps of an apply; it is kept nowhere, and after a gap told to nobody. */
+export function onProgress(reader: ProgressReader): () => void {
+  progressReaders.add(reader)
+  return () => progressReaders.delete(reader)
 }
 
 function tell(change: Change | undefined): void {
@@ -40,6 +48,10 @@ export function connect(): void {
     if (gap) tell(undefined)
   })
   stream.addEventListener('change', (event) => tell(JSON.parse((event as MessageEvent<string>).data) as Change))
+  stream.addEventListener('progress', (event) => {
+    const progress = JSON.parse((event as MessageEvent<string>).data) as Change
+    for (const reader of [...progressReaders]) reader(progress)
+  })
   // Cut off for reading too slowly: what came meanwhile is not known.
   stream.addEventListener('cut_off', again)
   stream.addEventListener('error', again)

@@ -1,6 +1,6 @@
 // What a screen reads: read at once, again when something it concerns has changed, and honest about its age.
 import { onScopeDispose, readonly, ref, shallowRef, watch, type Ref, type ShallowRef, type WatchSource } from 'vue'
-import { liveLink, onChange, type Change } from './live'
+import { liveLink, onChange, onProgress, type Change } from './live'
 import { Problem } from './problem'
 
 /** Changes come in bursts; one reading answers all of them. */
@@ -25,6 +25,8 @@ export interface QueryOptions {
   of?: WatchSource<unknown> | WatchSource<unknown>[]
   /** Which changes concern it; none unless given. */
   on?: (change: Change) => boolean
+  /** Which progress concerns it; none unless given. */
+  onProgress?: (progress: Change) => boolean
   /** Read anew so often, for what no change tells of. */
   everyMs?: number
 }
@@ -59,10 +61,15 @@ export function useQuery<T>(load: (signal: AbortSignal) => Promise<T>, options: 
     loading.value = false
   }
 
-  const stopChanges = onChange((change) => {
-    if (change && !options.on?.(change)) return
-    // The first of a burst starts the clock, so that a steady stream of changes is still answered.
+  // The first of a burst starts the clock, so that a steady stream of changes is still answered.
+  const soon = (): void => {
     calm ??= setTimeout(() => void refresh(), CALM)
+  }
+  const stopChanges = onChange((change) => {
+    if (!change || options.on?.(change)) soon()
+  })
+  const stopProgress = onProgress((progress) => {
+    if (options.onProgress?.(progress)) soon()
   })
   const stopLink = watch(liveLink, (link) => {
     if (link === 'lost' && data.value !== undefined) stale.value = true
@@ -82,6 +89,7 @@ export function useQuery<T>(load: (signal: AbortSignal) => Promise<T>, options: 
   }
   onScopeDispose(() => {
     stopChanges()
+    stopProgress()
     stopLink()
     clearTimeout(calm)
     clearInterval(every)

@@ -69,6 +69,7 @@ pub struct Hook {
     pub job: Option<String>,
     /// Where to call, below the platform's URL.
     pub path: String,
+    /// Id of who made it.
     pub created_by: String,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -91,14 +92,79 @@ impl std::fmt::Debug for HookCreated {
     }
 }
 
-/// A call of a hook.
+/// Why a call of a hook asks for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HookIgnored {
+    /// The other system tries the hook.
+    Ping,
+    /// An event that the hook is not for.
+    OtherEvent,
+    /// A branch that the hook is not for.
+    OtherBranch,
+    /// A tag, or another reference.
+    NoBranch,
+    BranchDeleted,
+    /// A pipeline of a tag or a merge request.
+    OtherPipeline,
+    /// A job that the hook is not for.
+    OtherJob,
+    /// A build or a pipeline that is not at its end.
+    Unfinished,
+    /// A build or a pipeline that was no success.
+    Failed,
+    /// Of a newer build something was deployed before.
+    OlderBuild,
+    /// It names no branch or build by a name that is taken here.
+    Unnamed,
+}
+
+impl HookIgnored {
+    pub const ALL: [Self; 11] = [
+        Self::Ping,
+        Self::OtherEvent,
+        Self::OtherBranch,
+        Self::NoBranch,
+        Self::BranchDeleted,
+        Self::OtherPipeline,
+        Self::OtherJob,
+        Self::Unfinished,
+        Self::Failed,
+        Self::OlderBuild,
+        Self::Unnamed,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::OtherEvent => "other_event",
+            Self::OtherBranch => "other_branch",
+            Self::NoBranch => "no_branch",
+            Self::BranchDeleted => "branch_deleted",
+            Self::OtherPipeline => "other_pipeline",
+            Self::OtherJob => "other_job",
+            Self::Unfinished => "unfinished",
+            Self::Failed => "failed",
+            Self::OlderBuild => "older_build",
+            Self::Unnamed => "unnamed",
+        }
+    }
+}
+
+/// A call of a hook by who knows its secret. Those that were acted on are known for a year; of the others the last 50 are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HookDelivery {
     pub id: String,
     /// `accepted`: something is to be deployed; `ignored`: it is nothing to act on.
     pub outcome: String,
-    /// For a person.
+    /// Why it was ignored.
+    pub ignored: Option<HookIgnored>,
+    /// What an ignored one was of, in the words of who called: a branch, an event, a build.
+    pub about: Option<String>,
+    /// For a person: what is deployed, or why nothing is.
     pub detail: String,
+    /// When it came first.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
 }

@@ -73,7 +73,7 @@ pub struct Operation {
 pub struct PlatformChange {
     /// `machines`, `stacks`, `delivery`, `vault`, `edge`, `access`, `identity`
     pub service: String,
-    /// Its position among those of its service.
+    /// Its position among those of its service; 0 for progress, which is kept nowhere.
     pub seq: i64,
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,

@@ -194,7 +194,7 @@ pub struct DeployKey {
     /// As `ssh-keygen -l` prints it.
     pub fingerprint: String,
     pub access: DeployKeyAccess,
-    /// Who let it in.
+    /// Id of who let it in.
     pub created_by: String,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

@@ -76,7 +76,7 @@ pub async fn hook_delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List what a hook was called with that it acted on, newest first.
+/// List what a hook was called with by who knows its secret, newest first: what it acted on, and the last that asked for nothing.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/hooks/{hook}/deliveries", tag = "hooks", operation_id = "hook_delivery_list",
     params(("project" = String, Path), ("hook" = String, Path, description = "Name or id"), Paging), responses(
     (status = 200, description = "A page of calls", body = List<HookDelivery>),

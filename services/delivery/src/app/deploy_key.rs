@@ -1,13 +1,13 @@
 //! Deploy keys.
 
-use hafen_base::{DeployKeyId, Error, Page, PageLimit, Result};
+use hafen_base::{Actor, DeployKeyId, Error, Page, PageLimit, Result};
 use hafen_client::wire::{DeployKey, DeployKeyAccess, DeployKeyCreate};
 use hafen_db::store_error;
 use hafen_sshca::ssh_key::{HashAlg, PublicKey};
 use hafen_work::{Begun, Once, OnceTx};
 use serde_json::json;
 
-use super::{label, maker};
+use super::label;
 use crate::Delivery;
 use crate::store;
 
@@ -74,7 +74,7 @@ impl Delivery {
             public_key,
             fingerprint,
             access: body.access,
-            created_by: maker(),
+            created_by: Actor::current().id,
             created_at: now,
             used_at: None,
         };

@@ -3,15 +3,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hafen_base::{Actor, ActorKind, Error, ErrorKind, HookId, Page, PageLimit, Result, Timestamp};
-use hafen_client::wire::{Hook, HookCreate, HookCreated, HookDelivery, HookKind};
+use hafen_client::wire::{Hook, HookCreate, HookCreated, HookDelivery, HookIgnored, HookKind};
 use hafen_db::{Tx, store_error};
 use hafen_work::{Begun, Once, OnceTx};
 use serde_json::json;
 
+use super::label;
 use super::repository::good_branch;
-use super::{label, maker};
-use crate::hooks::{Asks, Call};
-use crate::store::hook::{HookRow, RequestRow};
+use crate::hooks::{Asks, Call, Nothing};
+use crate::store::hook::{HookRow, RepeatKey, RequestRow};
 use crate::{Delivery, hooks, store};
 
 /// Under which name a hook's secret is sealed.
@@ -102,7 +102,7 @@ impl Delivery {
             branch: body.branch,
             pipeline: body.pipeline,
             job: body.job,
-            created_by: maker(),
+            created_by: Actor::current().id,
             created_at: now,
             called_at: None,
             id,
@@ -202,11 +202,12 @@ impl Delivery {
         let hook = &row.hook;
         let mut tx = self.0.db.write().await?;
         store::hook::called(&mut tx, &hook.id, now).await?;
+        let id = format!("request-{}", ulid_of(&HookId::generate(now, &*self.0.random)));
         let called = match asks {
-            Asks::Nothing(detail) => Called { outcome: "ignored", detail },
+            Asks::Nothing(nothing) => hook_ignores(&mut tx, hook, nothing, id, now).await?,
             Asks::Deploy { reference, commit, repeat } => {
                 let wanted = RequestRow {
-                    id: format!("request-{}", ulid_of(&HookId::generate(now, &*self.0.random))),
+                    id,
                     project: hook.project.clone(),
                     project_since: row.project_since,
                     app: hook.app.clone(),
@@ -233,7 +234,7 @@ impl Delivery {
         tx: &mut Tx,
         hook: &Hook,
         wanted: RequestRow,
-        repeat: &store::hook::RepeatKey,
+        repeat: &RepeatKey,
         now: Timestamp,
     ) -> Result<Called> {
         let what = format!(
@@ -249,12 +250,19 @@ impl Delivery {
         if let Some((job, build)) = &repeat.build {
             let last = store::hook::last_build(tx, &hook.id, job).await?;
             if *build < last {
-                let detail = format!("build {build} is older than build {last}, which was deployed");
-                return Ok(Called { outcome: "ignored", detail });
+                let about = format!("{build}, after {last}");
+                let nothing = Nothing::new(HookIgnored::OlderBuild, about, &repeat.key);
+                return hook_ignores(tx, hook, nothing, wanted.id, now).await;
             }
         }
-        let delivery =
-            HookDelivery { id: wanted.id.clone(), outcome: "accepted".into(), detail: what.clone(), at: now };
+        let delivery = HookDelivery {
+            id: wanted.id.clone(),
+            outcome: "accepted".into(),
+            ignored: None,
+            about: None,
+            detail: what.clone(),
+            at: now,
+        };
         if !store::hook::delivery_insert(tx, &hook.id, repeat, &delivery).await? {
             return Ok(Called {
                 outcome: "repeated",
@@ -268,6 +276,31 @@ impl Delivery {
         self.event(tx, &hook.project, "hook.called", object, message, data).await?;
         Ok(Called { outcome: "accepted", detail: what })
     }
+}
+
+/// Takes down a call that asks for nothing, for who wonders why nothing is deployed. No event: there may be many of them.
+async fn hook_ignores(
+    tx: &mut Tx,
+    hook: &Hook,
+    nothing: Nothing,
+    id: String,
+    now: Timestamp,
+) -> Result<Called> {
+    let detail = nothing.sentence();
+    let delivery = HookDelivery {
+        id,
+        outcome: "ignored".into(),
+        ignored: Some(nothing.why),
+        about: Some(nothing.about),
+        detail: detail.clone(),
+        at: now,
+    };
+    // Of no build: only those that were acted on make others too old.
+    let repeat = RepeatKey { key: nothing.key, build: None };
+    if store::hook::delivery_insert(tx, &hook.id, &repeat, &delivery).await? {
+        store::hook::ignored_forget(tx, &hook.id).await?;
+    }
+    Ok(Called { outcome: "ignored", detail })
 }
 
 fn ulid_of(id: &HookId) -> String {

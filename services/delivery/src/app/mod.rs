@@ -7,13 +7,7 @@ pub mod repository;
 pub mod ssh;
 mod tell;
 
-use hafen_base::{Actor, Error};
-
-/// How somebody is written down who made something.
-fn maker() -> String {
-    let actor = Actor::current();
-    format!("{} ({})", actor.name, actor.id)
-}
+use hafen_base::Error;
 
 fn label(what: &str, pointer: &str, name: &str) -> hafen_base::Result<()> {
     hafen_base::check_label(what, name).map_err(|message| Error::invalid_field(pointer, message))

@@ -21,7 +21,9 @@ pub mod around;
 mod build;
 mod build_log;
 mod build_secrets;
+mod builder;
 mod check;
+mod ending;
 mod environment;
 pub mod hands;
 mod heard;
@@ -38,6 +40,7 @@ pub mod sources;
 pub(crate) mod statements;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod unit;
 
 use std::path::PathBuf;

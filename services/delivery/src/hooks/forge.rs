@@ -3,10 +3,10 @@
 //! What names a delivery is not signed: the body itself does. So nobody can have an old call act again under a new name.
 
 use hafen_base::Result;
-use hafen_client::wire::{Hook, HookKind};
+use hafen_client::wire::{Hook, HookIgnored, HookKind};
 
 use super::signature::{fingerprint, from_hex, signed};
-use super::{Asks, Call, PushEvent, brief, json, not_believed, pushed, text};
+use super::{Asks, Call, Nothing, PushEvent, brief, json, not_believed, pushed, text};
 use crate::store::hook::RepeatKey;
 
 pub(super) fn read(hook: &Hook, secret: &str, call: Call<'_>) -> Result<Asks> {
@@ -23,9 +23,10 @@ pub(super) fn read(hook: &Hook, secret: &str, call: Call<'_>) -> Result<Asks> {
     }
     let names: &[&str] = if github { &["x-github-event"] } else { &["x-forgejo-event", "x-gitea-event"] };
     let event = names.iter().find_map(|name| text(headers, name)).unwrap_or_default();
-    if event != "push" {
-        return Ok(Asks::Nothing(format!("events of kind {} are not what this hook is for", brief(event))));
-    }
     let repeat = RepeatKey { key: format!("body:{}", fingerprint(call.body)), build: None };
-    Ok(pushed(hook, &json::<PushEvent>(call.body)?, repeat))
+    match event {
+        "push" => Ok(pushed(hook, &json::<PushEvent>(call.body)?, repeat)),
+        "ping" => Ok(Nothing::new(HookIgnored::Ping, "", &repeat.key).into()),
+        other => Ok(Nothing::new(HookIgnored::OtherEvent, brief(other), &repeat.key).into()),
+    }
 }

@@ -3,11 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hafen_base::Result;
-use hafen_client::wire::Hook;
+use hafen_client::wire::{Hook, HookIgnored};
 use serde::Deserialize;
 
 use super::signature::{fingerprint, same, signed};
-use super::{Asks, Call, PushEvent, brief, commit, json, not_believed, of_branch, pushed, text};
+use super::{Asks, Call, Nothing, PushEvent, brief, commit, json, not_believed, of_branch, pushed, text};
 use crate::store::hook::RepeatKey;
 
 /// A signature is good for this long before and after its time.
@@ -45,17 +45,20 @@ pub(super) fn read(hook: &Hook, secret: &str, call: Call<'_>) -> Result<Asks> {
         "push" if !hook.pipeline => Ok(pushed(hook, &json::<PushEvent>(call.body)?, repeat)),
         "pipeline" if hook.pipeline => {
             let one = json::<Pipeline>(call.body)?.object_attributes;
-            if one.status != "success" {
-                return Ok(Asks::Nothing(format!("the pipeline is {}", brief(&one.status))));
+            let nothing = |why, about: &str| Ok(Nothing::new(why, brief(about), &repeat.key).into());
+            match one.status.as_str() {
+                "success" => {}
+                "failed" | "canceled" | "skipped" => return nothing(HookIgnored::Failed, &one.status),
+                other => return nothing(HookIgnored::Unfinished, other),
             }
             // Its reference is the source's branch, which may be a fork's.
             if one.tag || matches!(one.source.as_str(), "merge_request_event" | "external_pull_request_event")
             {
-                return Ok(Asks::Nothing("a pipeline of a tag or a merge request".into()));
+                return nothing(HookIgnored::OtherPipeline, &one.reference);
             }
             Ok(of_branch(hook, &one.reference, commit(&one.sha), repeat))
         }
-        other => Ok(Asks::Nothing(format!("events of kind {} are not what this hook is for", brief(other)))),
+        other => Ok(Nothing::new(HookIgnored::OtherEvent, brief(other), &repeat.key).into()),
     }
 }
 

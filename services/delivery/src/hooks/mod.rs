@@ -3,14 +3,17 @@
 mod forge;
 mod gitlab;
 mod jenkins;
+mod nothing;
 mod signature;
 
 use hafen_base::{Error, ErrorKind, Result, Timestamp};
-use hafen_client::wire::{Hook, HookKind};
+use hafen_client::wire::{Hook, HookIgnored, HookKind};
 use http::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::nothing::Nothing;
+use self::nothing::brief;
 use crate::store::hook::RepeatKey;
 
 /// A call, as it came.
@@ -29,7 +32,7 @@ pub(crate) enum Asks {
     /// Deploy this.
     Deploy { reference: String, commit: Option<String>, repeat: RepeatKey },
     /// Nothing that is acted on, and why.
-    Nothing(String),
+    Nothing(Nothing),
 }
 
 fn not_believed() -> Error {
@@ -69,10 +72,10 @@ struct PushEvent {
 /// What a push to a branch asks for.
 fn pushed(hook: &Hook, event: &PushEvent, repeat: RepeatKey) -> Asks {
     let Some(branch) = event.reference.strip_prefix("refs/heads/") else {
-        return Asks::Nothing(format!("{} is no branch", brief(&event.reference)));
+        return Nothing::new(HookIgnored::NoBranch, brief(&event.reference), &repeat.key).into();
     };
     let Some(commit) = commit(&event.after) else {
-        return Asks::Nothing(format!("branch {} was deleted", brief(branch)));
+        return Nothing::new(HookIgnored::BranchDeleted, brief(branch), &repeat.key).into();
     };
     of_branch(hook, branch, Some(commit), repeat)
 }
@@ -80,10 +83,10 @@ fn pushed(hook: &Hook, event: &PushEvent, repeat: RepeatKey) -> Asks {
 /// What is asked for of a branch, if the hook is for it.
 fn of_branch(hook: &Hook, branch: &str, commit: Option<String>, repeat: RepeatKey) -> Asks {
     if hook.branch.as_deref().is_some_and(|wanted| wanted != branch) {
-        return Asks::Nothing(format!("branch {} is not the one this hook is for", brief(branch)));
+        return Nothing::new(HookIgnored::OtherBranch, brief(branch), &repeat.key).into();
     }
     if !hafen_git::check_branch(branch) {
-        return Asks::Nothing("the branch has a name that is not taken here".into());
+        return Nothing::new(HookIgnored::Unnamed, brief(branch), &repeat.key).into();
     }
     Asks::Deploy { reference: branch.to_owned(), commit, repeat }
 }
@@ -92,11 +95,6 @@ fn of_branch(hook: &Hook, branch: &str, commit: Option<String>, repeat: RepeatKe
 fn commit(text: &str) -> Option<String> {
     let good = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
     (good && text.bytes().any(|b| b != b'0')).then(|| text.to_ascii_lowercase())
-}
-
-/// What others wrote, for a person to read.
-fn brief(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn headers(list: &[(&str, &str)]) -> HeaderMap {
         .collect()
 }
 
-/// `deploy BRANCH COMMIT KEY`, `nothing`, `401` or `400`.
+/// `deploy BRANCH COMMIT KEY`, `nothing WHY ABOUT KEY`, `401` or `400`.
 fn ask(hook: &Hook, list: &[(&str, &str)], token: Option<&str>, body: &[u8]) -> String {
     let headers = headers(list);
     let now = Timestamp::from_micros(NOW * 1_000_000);
@@ -48,7 +48,10 @@ fn ask(hook: &Hook, list: &[(&str, &str)], token: Option<&str>, body: &[u8]) -> 
             let key = repeat.key.split_at_checked(12).map_or(repeat.key.as_str(), |(key, _)| key);
             format!("deploy {reference} {} {key}", commit.get(..4).unwrap_or(""))
         }
-        Ok(Asks::Nothing(_)) => "nothing".into(),
+        Ok(Asks::Nothing(nothing)) => {
+            assert!(!nothing.sentence().is_empty() && nothing.about.chars().count() < 200);
+            format!("nothing {} {} {}", nothing.why.as_str(), nothing.about, nothing.key)
+        }
         Err(error) => error.kind().status().to_string(),
     }
 }
@@ -95,11 +98,24 @@ fn gitlab_by_its_token() {
         (vec![event, named], push.clone(), "401"),
         (vec![("x-gitlab-token", "wrong"), event], push.clone(), "401"),
         (vec![("x-gitlab-token", ""), event], push.clone(), "401"),
-        (vec![token], bytes(&gitlab_push("refs/heads/topic", AFTER)), "nothing"),
-        (vec![token], bytes(&gitlab_push("refs/tags/v1", AFTER)), "nothing"),
-        (vec![token], bytes(&gitlab_push("refs/heads/main", ZERO)), "nothing"),
-        (vec![token], bytes(&gitlab_pipeline("success", "push", false)), "nothing"),
-        (vec![token], bytes(&json!({ "object_kind": "merge_request" })), "nothing"),
+        (
+            vec![token, named],
+            bytes(&gitlab_push("refs/heads/topic", AFTER)),
+            "nothing other_branch topic nothing:id:0f0c",
+        ),
+        (
+            vec![token],
+            bytes(&gitlab_push("refs/heads/topic", AFTER)),
+            "nothing other_branch topic nothing:body:",
+        ),
+        (vec![token], bytes(&gitlab_push("refs/tags/v1", AFTER)), "nothing no_branch refs/tags/v1 "),
+        (vec![token], bytes(&gitlab_push("refs/heads/main", ZERO)), "nothing branch_deleted main "),
+        (vec![token], bytes(&gitlab_pipeline("success", "push", false)), "nothing other_event pipeline "),
+        (
+            vec![token],
+            bytes(&json!({ "object_kind": "merge_request" })),
+            "nothing other_event merge_request ",
+        ),
         (vec![token], b"{}".to_vec(), "400"),
         (vec![token], b"no json".to_vec(), "400"),
         (vec![token], bytes(&json!({ "object_kind": "push" })), "400"),
@@ -116,11 +132,11 @@ fn gitlab_deploys_when_its_pipeline_was_a_success() {
     let token = [("x-gitlab-token", SECRET), ("x-gitlab-event", "Pipeline Hook")];
     for (body, expected) in [
         (gitlab_pipeline("success", "push", false), "deploy main da15"),
-        (gitlab_pipeline("running", "push", false), "nothing"),
-        (gitlab_pipeline("failed", "push", false), "nothing"),
-        (gitlab_pipeline("success", "merge_request_event", false), "nothing"),
-        (gitlab_pipeline("success", "push", true), "nothing"),
-        (gitlab_push("refs/heads/main", AFTER), "nothing"),
+        (gitlab_pipeline("running", "push", false), "nothing unfinished running "),
+        (gitlab_pipeline("failed", "push", false), "nothing failed failed "),
+        (gitlab_pipeline("success", "merge_request_event", false), "nothing other_pipeline main "),
+        (gitlab_pipeline("success", "push", true), "nothing other_pipeline main "),
+        (gitlab_push("refs/heads/main", AFTER), "nothing other_event push "),
     ] {
         let answer = ask(&hook, &token, None, &bytes(&body));
         assert!(answer.starts_with(expected), "{answer} {body}");
@@ -208,7 +224,7 @@ fn github_and_forgejo_by_their_signatures() {
             &github,
             vec![("x-hub-signature-256", github_good.as_str()), ("x-github-event", "ping")],
             &body,
-            "nothing",
+            "nothing ping  nothing:body:",
         ),
         (&github, vec![("x-forgejo-signature", good.as_str()), push], &body, "401"),
         (
@@ -229,7 +245,7 @@ fn github_and_forgejo_by_their_signatures() {
             &body,
             "401",
         ),
-        (&forgejo, vec![("x-gitea-signature", good.as_str())], &body, "nothing"),
+        (&forgejo, vec![("x-gitea-signature", good.as_str())], &body, "nothing other_event  nothing:body:"),
     ] {
         let answer = ask(hook, &list, None, body);
         assert!(answer.starts_with(expected), "{list:?}: {answer}");
@@ -240,12 +256,15 @@ fn github_and_forgejo_by_their_signatures() {
         other[at] ^= 1;
         assert_eq!(ask(&github, &[("x-hub-signature-256", &github_good), push], None, &other), "401", "{at}");
     }
-    for (reference, after) in
-        [("refs/heads/topic", AFTER), ("refs/tags/v1", AFTER), ("refs/heads/main", ZERO)]
-    {
+    for (reference, after, expected) in [
+        ("refs/heads/topic", AFTER, "nothing other_branch topic "),
+        ("refs/tags/v1", AFTER, "nothing no_branch refs/tags/v1 "),
+        ("refs/heads/main", ZERO, "nothing branch_deleted main "),
+    ] {
         let body = forge_push(reference, after);
         let signature = format!("sha256={}", hex(SECRET, &body));
-        assert_eq!(ask(&github, &[("x-hub-signature-256", &signature), push], None, &body), "nothing");
+        let answer = ask(&github, &[("x-hub-signature-256", &signature), push], None, &body);
+        assert!(answer.starts_with(expected), "{answer}");
     }
     // A renamed delivery is the same call.
     let list = |name| [("x-hub-signature-256", github_good.as_str()), push, ("x-github-delivery", name)];
@@ -280,17 +299,37 @@ fn jenkins_only_at_the_end_of_a_build_that_was_a_success() {
         // The same build again.
         (&hook, jenkins("FINALIZED", Some("SUCCESS"), 18, main), "deploy main da15 build:18:sho"),
         // The status of the build before.
-        (&hook, jenkins("STARTED", Some("SUCCESS"), 18, main), "nothing"),
-        (&hook, jenkins("QUEUED", Some("SUCCESS"), 18, main), "nothing"),
-        (&hook, jenkins("COMPLETED", Some("FAILURE"), 18, main), "nothing"),
-        (&hook, jenkins("COMPLETED", Some("UNSTABLE"), 18, main), "nothing"),
-        (&hook, jenkins("COMPLETED", None, 18, main), "nothing"),
-        (&hook, jenkins("COMPLETED", Some("SUCCESS"), 0, main), "nothing"),
-        (&hook, jenkins("COMPLETED", Some("SUCCESS"), 18, Some("origin/topic")), "nothing"),
+        (
+            &hook,
+            jenkins("STARTED", Some("SUCCESS"), 18, main),
+            "nothing unfinished shop #18: STARTED nothing:unfinished:18:",
+        ),
+        (
+            &hook,
+            jenkins("QUEUED", Some("SUCCESS"), 18, main),
+            "nothing unfinished shop #18: QUEUED nothing:unfinished:18:",
+        ),
+        (
+            &hook,
+            jenkins("COMPLETED", Some("FAILURE"), 18, main),
+            "nothing failed shop #18: FAILURE nothing:failed:18:",
+        ),
+        (&hook, jenkins("COMPLETED", Some("UNSTABLE"), 18, main), "nothing failed shop #18: UNSTABLE "),
+        (&hook, jenkins("COMPLETED", None, 18, main), "nothing failed shop #18: "),
+        (&hook, jenkins("COMPLETED", Some("SUCCESS"), 0, main), "nothing unnamed shop #0 "),
+        (
+            &hook,
+            jenkins("COMPLETED", Some("SUCCESS"), 18, Some("origin/topic")),
+            "nothing other_branch topic nothing:build:18:shop",
+        ),
         (&hook, jenkins("COMPLETED", Some("SUCCESS"), 18, None), "deploy main da15"),
         (&any, jenkins("COMPLETED", Some("SUCCESS"), 18, Some("topic")), "deploy topic da15"),
-        (&any, jenkins("COMPLETED", Some("SUCCESS"), 18, None), "nothing"),
-        (&other, jenkins("COMPLETED", Some("SUCCESS"), 18, main), "nothing"),
+        (&any, jenkins("COMPLETED", Some("SUCCESS"), 18, None), "nothing unnamed shop #18 "),
+        (
+            &other,
+            jenkins("COMPLETED", Some("SUCCESS"), 18, main),
+            "nothing other_job shop nothing:other_job:18:",
+        ),
         (&same, jenkins("COMPLETED", Some("SUCCESS"), 18, main), "deploy main da15"),
         (&hook, b"{}".to_vec(), "400"),
         (&hook, b"".to_vec(), "400"),

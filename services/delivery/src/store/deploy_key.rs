@@ -4,7 +4,7 @@ use hafen_base::{Result, Timestamp};
 use hafen_client::wire::{DeployKey, DeployKeyAccess};
 use hafen_db::{Row, Tx, store_error};
 
-use super::{Reads, number, sqlx, text, time, time_if};
+use super::{Reads, maker, number, sqlx, text, time, time_if};
 
 const COLUMNS: &str =
     "id, repository, name, public_key, fingerprint, writes, created_by, created_at, used_at";
@@ -17,7 +17,7 @@ fn read(row: &Row) -> Result<DeployKey> {
         public_key: text(row, "public_key")?,
         fingerprint: text(row, "fingerprint")?,
         access: if writes { DeployKeyAccess::Write } else { DeployKeyAccess::Read },
-        created_by: text(row, "created_by")?,
+        created_by: maker(row)?,
         created_at: time(row, "created_at")?,
         used_at: time_if(row, "used_at")?,
     })

@@ -1,10 +1,10 @@
 //! Hooks, what they were called with, and what is to be told of it.
 
 use hafen_base::{Actor, Result, Timestamp};
-use hafen_client::wire::{Hook, HookDelivery, HookKind};
+use hafen_client::wire::{Hook, HookDelivery, HookIgnored, HookKind};
 use hafen_db::{Migration, Row, Tx, store_error};
 
-use super::{Reads, json, number, sqlx, text, text_if, time, time_if, to_json};
+use super::{Reads, json, maker, number, sqlx, text, text_if, time, time_if, to_json};
 
 pub const MIGRATION: Migration = Migration {
     name: "20261128_hooks",
@@ -15,6 +15,18 @@ CREATE INDEX hook_delivery_at ON hook_delivery (at);
 CREATE TABLE deployment_request (id TEXT PRIMARY KEY, project TEXT NOT NULL, project_since BIGINT NOT NULL, app TEXT NOT NULL, reference TEXT NOT NULL, commit_id TEXT NOT NULL, actor TEXT NOT NULL, at BIGINT NOT NULL);
 ",
 };
+
+/// Calls that asked for nothing are written down, too.
+pub const IGNORED_MIGRATION: Migration = Migration {
+    name: "20261129_hooks_ignored",
+    sql: "ALTER TABLE hook_delivery ADD COLUMN ignored TEXT NOT NULL DEFAULT '';
+ALTER TABLE hook_delivery ADD COLUMN about TEXT NOT NULL DEFAULT '';
+",
+};
+
+/// So many calls that asked for nothing are kept of a hook, so that no sender makes the database grow. Less than a page of
+/// the list: those that were acted on are still seen in it.
+const IGNORED_KEPT: i64 = 50;
 
 const COLUMNS: &str = "id, project, project_since, name, kind, app, branch, pipeline, job, secret, created_by, created_at, called_at";
 
@@ -46,6 +58,10 @@ fn kind(text: &str) -> HookKind {
         .unwrap_or(HookKind::Jenkins)
 }
 
+fn ignored(text: &str) -> Option<HookIgnored> {
+    HookIgnored::ALL.into_iter().find(|why| why.as_str() == text)
+}
+
 /// Where a hook is called, below the platform's URL.
 pub fn path(id: &str) -> String {
     format!("/hooks/{id}")
@@ -66,7 +82,7 @@ fn read(row: &Row) -> Result<HookRow> {
             branch: text_if(row, "branch")?,
             pipeline: number(row, "pipeline")? == 1,
             job: text_if(row, "job")?,
-            created_by: text(row, "created_by")?,
+            created_by: maker(row)?,
             created_at: time(row, "created_at")?,
             called_at: time_if(row, "called_at")?,
         },
@@ -160,8 +176,8 @@ pub async fn delivery_insert(
 ) -> Result<bool> {
     let (job, build) = repeat.build.as_ref().map_or(("", 0), |(job, build)| (job.as_str(), *build));
     let done = sqlx::query(
-        "INSERT INTO hook_delivery (hook, repeat_key, job, build, id, outcome, detail, at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        "INSERT INTO hook_delivery (hook, repeat_key, job, build, id, outcome, detail, at, ignored, about) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
     )
     .bind(hook)
     .bind(&repeat.key)
@@ -171,10 +187,26 @@ pub async fn delivery_insert(
     .bind(&delivery.outcome)
     .bind(&delivery.detail)
     .bind(delivery.at.micros())
+    .bind(delivery.ignored.map_or("", HookIgnored::as_str))
+    .bind(delivery.about.as_deref().unwrap_or_default())
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Forgets the oldest calls that asked for nothing, where a hook has more than are kept.
+pub async fn ignored_forget(tx: &mut Tx, hook: &str) -> Result<()> {
+    sqlx::query(
+        "DELETE FROM hook_delivery WHERE hook = $1 AND outcome = 'ignored' AND id <= (SELECT id FROM hook_delivery \
+         WHERE hook = $1 AND outcome = 'ignored' ORDER BY id DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(hook)
+    .bind(IGNORED_KEPT)
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
 }
 
 /// The newest build of a job that was acted on; 0 for none.
@@ -198,7 +230,7 @@ pub async fn delivery_list<'c>(
     limit: i64,
 ) -> Result<Vec<HookDelivery>> {
     let rows = sqlx::query(
-        "SELECT id, outcome, detail, at FROM hook_delivery WHERE hook = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3",
+        "SELECT id, outcome, ignored, about, detail, at FROM hook_delivery WHERE hook = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3",
     )
     .bind(hook)
     .bind(below)
@@ -211,6 +243,8 @@ pub async fn delivery_list<'c>(
             Ok(HookDelivery {
                 id: text(row, "id")?,
                 outcome: text(row, "outcome")?,
+                ignored: ignored(&text(row, "ignored")?),
+                about: text_if(row, "about")?,
                 detail: text(row, "detail")?,
                 at: time(row, "at")?,
             })

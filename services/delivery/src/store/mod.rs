@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[Migration] = &[
     repository::MIGRATION,
     hook::MIGRATION,
     app::MIGRATION,
+    hook::IGNORED_MIGRATION,
 ];
 
 /// Reads run on the reader pool or inside a transaction alike.
@@ -48,6 +49,13 @@ pub(crate) fn time_if(row: &Row, column: &str) -> Result<Option<Timestamp>> {
 /// None where it is empty.
 pub(crate) fn text_if(row: &Row, column: &str) -> Result<Option<String>> {
     Ok(Some(text(row, column)?).filter(|text| !text.is_empty()))
+}
+
+/// Who made it, by id. What was written earlier has the name before it, in which nobody may read of whom they may not know.
+pub(crate) fn maker(row: &Row) -> Result<String> {
+    let text = text(row, "created_by")?;
+    let id = text.strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+    Ok(id.map_or_else(|| text.clone(), |(_, id)| id.to_owned()))
 }
 
 pub(crate) fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T> {

@@ -76,10 +76,111 @@ async fn a_hook_acts_once_for_who_knows_its_secret() {
         let events = world.events("hook.called").await;
         assert_eq!(events.len(), 2);
         assert_eq!(events[0].actor.name, "hook gitlab");
-        let (_, deliveries) = world.call("GET", &format!("{AT}/gitlab/deliveries"), Value::Null).await;
-        assert_eq!(deliveries["items"].as_array().unwrap().len(), 2);
+        let shown = deliveries(&world, "gitlab").await;
+        let count = |outcome: &str| shown.iter().filter(|it| it["outcome"] == outcome).count();
+        assert_eq!((count("accepted"), count("ignored"), shown.len()), (2, 1, 3));
         assert_eq!(world.call("DELETE", &format!("{AT}/gitlab"), Value::Null).await.0, 204);
         assert_eq!(call(&world, &hook, &[token], "", &main).await.0, 401);
+    }
+}
+
+#[tokio::test]
+async fn who_made_it_is_told_by_id_alone() {
+    for (_, database) in hafen_db::testing::both() {
+        let world = World::with(database).await;
+        let hook = world.make("hooks", json!({ "name": "gitlab", "kind": "gitlab", "app": "shop" })).await;
+        assert_eq!(hook["hook"]["created_by"], "maintainer");
+        // As an earlier version wrote it.
+        let db = hafen_db::Db::open(&world.database.location, "delivery", store::MIGRATIONS).await.unwrap();
+        let mut tx = db.write().await.unwrap();
+        let sql = "UPDATE hook SET created_by = 'Olga (harbour) (u-1)'";
+        store::sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let (_, hook) = world.call("GET", &format!("{AT}/gitlab"), Value::Null).await;
+        assert_eq!(hook["created_by"], "u-1");
+    }
+}
+
+async fn deliveries(world: &World, hook: &str) -> Vec<Value> {
+    let (status, list) = world.call("GET", &format!("{AT}/{hook}/deliveries?limit=1000"), Value::Null).await;
+    assert_eq!((status, &list["next_page"]), (200, &Value::Null));
+    list["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_call_that_asks_for_nothing_is_seen_with_why() {
+    for (_, database) in hafen_db::testing::both() {
+        let world = World::with(database).await;
+        let body = json!({ "name": "gitlab", "kind": "gitlab", "app": "shop", "branch": "main" });
+        let hook = world.make("hooks", body).await;
+        let token = ("x-gitlab-token", hook["secret"].as_str().unwrap());
+        let key = |name| ("idempotency-key", name);
+        let topic = push("topic", "x");
+        // Of who does not know the secret nothing is kept, nor of what cannot be read.
+        assert_eq!(call(&world, &hook, &[("x-gitlab-token", "x"), key("a")], "", &topic).await.0, 401);
+        let signed =
+            [("webhook-id", "a"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,AAAA"), token];
+        assert_eq!(call(&world, &hook, &signed, "", &topic).await.0, 401);
+        assert_eq!(
+            call(&world, &hook, &[token, key("a")], "", &json!({ "object_kind": "push" })).await.0,
+            400
+        );
+        assert_eq!(deliveries(&world, "gitlab").await, Vec::<Value>::new());
+        let (_, unheard) = world.call("GET", &format!("{AT}/gitlab"), Value::Null).await;
+        assert_eq!(unheard["called_at"], Value::Null);
+
+        for _ in 0..3 {
+            let (status, told) = call(&world, &hook, &[token, key("a")], "", &topic).await;
+            assert_eq!((status, &told["outcome"]), (200, &json!("ignored")));
+            world.clock.step(std::time::Duration::from_secs(1));
+        }
+        let list = deliveries(&world, "gitlab").await;
+        assert_eq!(list.len(), 1, "{list:?}");
+        assert_eq!(
+            (&list[0]["outcome"], &list[0]["ignored"], &list[0]["about"], &list[0]["detail"]),
+            (
+                &json!("ignored"),
+                &json!("other_branch"),
+                &json!("topic"),
+                &json!(r#"branch "topic" is not the one this hook is for"#)
+            )
+        );
+        assert_eq!(list[0]["at"], hook["hook"]["created_at"]);
+        // What asked for nothing keeps nothing of the same name from acting.
+        assert_eq!(call(&world, &hook, &[token, key("a")], "", &push("main", "x")).await.0, 202);
+        assert_eq!(deliveries(&world, "gitlab").await.len(), 2);
+        assert_eq!(world.events("hook.called").await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_noisy_sender_does_not_make_the_database_grow() {
+    for (_, database) in hafen_db::testing::both() {
+        let world = World::with(database).await;
+        let mut hooks = Vec::new();
+        for name in ["noisy", "calm"] {
+            let body = json!({ "name": name, "kind": "gitlab", "app": "shop", "branch": "main" });
+            hooks.push(world.make("hooks", body).await);
+        }
+        let told = async |hook: &Value, branch: &str, key: &str| {
+            world.clock.step(std::time::Duration::from_millis(5));
+            let headers = [("x-gitlab-token", hook["secret"].as_str().unwrap()), ("idempotency-key", key)];
+            call(&world, hook, &headers, "", &push(branch, key)).await.1["outcome"].clone()
+        };
+        assert_eq!(told(&hooks[0], "main", "first").await, "accepted");
+        assert_eq!(told(&hooks[1], "topic", "kept").await, "ignored");
+        for number in 0..120 {
+            assert_eq!(told(&hooks[0], &format!("topic-{number}"), &format!("k{number}")).await, "ignored");
+        }
+        // One that is told again comes in place of none.
+        assert_eq!(told(&hooks[0], "topic-119", "k119").await, "ignored");
+        let list = deliveries(&world, "noisy").await;
+        let about: Vec<_> = list.iter().filter_map(|it| it["about"].as_str()).collect();
+        let expected: Vec<_> = (70..120).rev().map(|number| format!("topic-{number}")).collect();
+        assert_eq!(about, expected);
+        assert_eq!((list.len(), &list[50]["outcome"]), (51, &json!("accepted")));
+        assert_eq!(told(&hooks[0], "main", "first").await, "repeated");
+        assert_eq!(deliveries(&world, "calm").await.len(), 1);
     }
 }
 
@@ -149,6 +250,11 @@ async fn a_build_of_jenkins_deploys_at_its_end_and_never_after_a_newer_one() {
         }
         assert_eq!(call(&world, &hook, &[], "?token=x", &build(11, "COMPLETED", "SUCCESS")).await.0, 401);
         assert_eq!(call(&world, &hook, &[], &query, &json!({})).await.0, 400);
+        let list = deliveries(&world, "jenkins").await;
+        let count = |word: &str| {
+            list.iter().filter(|it| it["ignored"].as_str().unwrap_or("accepted") == word).count()
+        };
+        assert_eq!(["accepted", "unfinished", "failed", "older_build"].map(count), [2, 1, 1, 2], "{list:?}");
         world
             .until("both are heard", async || (world.heard.requests.lock().unwrap().len() == 2).then_some(()))
             .await;

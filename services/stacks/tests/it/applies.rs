@@ -84,6 +84,41 @@ async fn a_failure_says_what_was_done_what_not_and_why_and_holds_up_no_other_bra
 }
 
 #[tokio::test]
+async fn who_watches_is_told_of_each_step_in_order_and_nothing_of_it_is_kept() {
+    let service = Service::new().await;
+    let mut manifest = hello(2);
+    manifest.groups.insert("bad".into(), GroupForm { user_data: Some(BROKEN.into()), ..group(None) });
+    let apply = service.apply(&manifest).await;
+    let (notes, last) = service.stacks.progress().read(0).unwrap();
+    assert_eq!(notes.len() as u64, last);
+    let object = format!("apply/{}", apply.id);
+    assert!(
+        notes
+            .iter()
+            .all(|note| note.project == "hello" && note.object == object && note.kind == "apply.step")
+    );
+    assert!(notes.is_sorted_by_key(|note| note.at));
+    let at = |what: &str| {
+        let found = notes.iter().position(|note| note.message.starts_with(what));
+        found.unwrap_or_else(|| panic!("{what}: {notes:#?}"))
+    };
+    for address in ["project.hello", "network.backend", "image.web", "machine.web-1", "publication.web-80"] {
+        assert!(at(&format!("{address}: running")) < at(&format!("{address}: done")), "{address}");
+    }
+    assert!(at("image.web: done") < at("machine.web-1: running"));
+    assert!(at("machine.web-2: done") < at("publication.web-80: running"));
+    let failed = &notes[at("machine.bad: failed: ")].message;
+    assert!(failed.contains("the guest did not come up") && !failed.contains("console line"), "{failed}");
+    // What is kept is the beginning and the end.
+    let kept = service.stacks.events().read(0, 100, None).await.unwrap();
+    assert_eq!(
+        kept.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(),
+        ["apply.started", "apply.failed"]
+    );
+    assert!(notes[notes.len() - 1].at <= kept[1].at);
+}
+
+#[tokio::test]
 async fn a_failed_image_skips_its_machines_and_is_built_again_when_mended() {
     let service = Service::new().await;
     let mut manifest = hello(2);

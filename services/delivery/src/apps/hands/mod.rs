@@ -1,5 +1,6 @@
 //! What is done on machines, as a trait: by SSH on real ones, in memory and files on simulated ones.
 
+mod said;
 pub mod sim;
 pub mod ssh;
 
