@@ -11,7 +11,7 @@ import * as ledgerByHand from './screens/ledger.mjs'
 import * as machines from './screens/machines.mjs'
 import { confirm, opened, press, seen, unseen } from './hands.mjs'
 import * as people from './screens/people.mjs'
-import { accept, acceptByPasskey, carryPasskeys } from './person.mjs'
+import { accept, acceptByPasskey, carryPasskeys, stepUp } from './person.mjs'
 import * as robots from './screens/robots.mjs'
 import * as routes from './screens/routes.mjs'
 import { missed } from './writes.mjs'
@@ -57,15 +57,19 @@ async function passkey(walk) {
   await page.waitForURL((url) => url.pathname !== '/sign-in')
   assert.equal(await status(page, '/whoami'), 200)
 
-  // It proves the second factor as well, where that is asked for: said here by the walk, as one that just signed in is not asked.
+  // It proves that it is they as well, and so does a code, where that is asked for: said here by the walk, as one that just signed in is not asked.
   const problem = { type: 'about:blank', title: 'Forbidden', status: 403, code: 'step_up_required', detail: 'prove your second factor again', request_id: 'r-walk' }
-  await page.route('**/api/v1/me/totp', (route) => route.fulfill({ status: 403, json: problem, contentType: 'application/problem+json' }), { times: 1 })
-  await page.goto('/account?tab=signIn')
-  await page.getByRole('button', { name: 'Set up anew' }).click()
-  const proof = await opened(walk, 'Prove it is you')
-  await proof.getByRole('button', { name: 'Use a passkey' }).click()
-  await unseen(proof)
-  await seen(page.getByLabel('Code that the app shows now'))
+  const asked = async (prove) => {
+    await page.route('**/api/v1/me/totp', (route) => route.fulfill({ status: 403, json: problem, contentType: 'application/problem+json' }), { times: 1 })
+    await page.goto('/account?tab=signIn')
+    await page.getByRole('button', { name: 'Set up anew' }).click()
+    const proof = await opened(walk, 'Prove it is you')
+    await prove(proof)
+    await unseen(proof)
+    await seen(page.getByLabel('Code that the app shows now'))
+  }
+  await asked((proof) => proof.getByRole('button', { name: 'Use a passkey' }).click())
+  await asked(() => stepUp(page, { next: () => walk.codes.shift() }))
 }
 
 /** Every screen, in both languages, light and dark, and narrow: nothing serious, nothing from elsewhere, nothing refused by the policy of the page. */

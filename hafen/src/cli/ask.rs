@@ -88,7 +88,9 @@ impl Ask {
                 return output::json_list(&items);
             }
             let names = Names::within(client, &items).await;
-            items.iter_mut().for_each(|item| names.put(item));
+            for item in &mut items {
+                names.put(item);
+            }
             let head: Vec<String> =
                 columns.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
             let head: Vec<&str> = head.iter().map(String::as_str).collect();

@@ -71,7 +71,9 @@ impl Names {
     /// Of all who stand in answers of the API.
     pub async fn within(client: &Client, answers: &[Value]) -> Self {
         let mut ids = BTreeSet::new();
-        answers.iter().for_each(|answer| collect(answer, &mut ids));
+        for answer in answers {
+            collect(answer, &mut ids);
+        }
         Self::of(client, None, ids).await
     }
 

@@ -140,8 +140,8 @@ mod tests {
         for position in 0..98 {
             told.moved(position, Status::Done);
         }
-        for position in 98..100 {
-            steps[position] = step("broken", "failed", &"x".repeat(1000));
+        for (position, broken) in steps.iter_mut().enumerate().skip(98) {
+            *broken = step("broken", "failed", &"x".repeat(1000));
             told.moved(position, Status::Failed);
         }
         let messages = told.messages(&steps, at(0), false);

@@ -122,6 +122,16 @@ async fn a_redirect_to_another_host_does_not_take_the_token_along() {
     assert!(sent.iter().all(|line| line.starts_with("- ") && line.ends_with("[-]")), "{sent:?}");
 }
 
+#[tokio::test]
+async fn a_server_that_says_the_token_again_brings_it_into_no_message() {
+    let server = Server::start().await;
+    let git = server.company(&Safe::with(TOKEN.as_bytes()));
+    let error = git.resolve(of(&with_token(server.at("echo"))), None).await.unwrap_err();
+    let text = format!("{error} {error:?} {}", error.cause_chain());
+    assert!(text.contains("you sent Basic ***") && text.contains("which is git:***"), "{text}");
+    assert!(forms().iter().all(|form| !text.contains(form)), "{text}");
+}
+
 /// Command lines of all processes that hold one of these, by their ids.
 fn processes(words: &[String]) -> Vec<(String, String)> {
     let mut found = Vec::new();

@@ -101,6 +101,10 @@ impl Vault for Safe {
     }
 }
 
+/// Says all that it was sent, as somebody might who wants it in a message.
+const ECHO: &str = "#!/bin/sh\nprintf 'Status: 500\\r\\nContent-Type: text/plain\\r\\n\\r\\nyou sent %s which is %s\\n' \
+                    \"$HTTP_AUTHORIZATION\" \"$(echo \"${HTTP_AUTHORIZATION#Basic }\" | base64 -d)\"\n";
+
 struct Nothing;
 
 #[async_trait]
@@ -115,13 +119,16 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    /// One repository under `/git/`. Under `/private/` for a password, under `/slow/` for one and after a while. `/plain/`,
+    /// One repository under `/git/`. Under `/private/` for a password, under `/slow/` for one and after a while, under `/echo/` for one that
+    /// is said again. `/plain/`,
     /// `/file/` and `/moved/` lead elsewhere, `/renamed/` to `/private/`; `/beside/` to the host beside it, `/closed/` to what is
     /// private there, `/halved/` to what turns out to be, and `/walled/` there once it was opened.
     pub async fn start() -> Self {
         let home = tempfile::Builder::new().prefix("hafen-https-").tempdir().unwrap();
         // Apache gives up root, and its user reads the repository.
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir(home.path().join("cgi")).unwrap();
+        std::fs::write(home.path().join("cgi/echo"), ECHO).unwrap();
         // Not by an argument: a test looks whether one has it.
         std::fs::write(home.path().join("token"), format!("{TOKEN}\n")).unwrap();
         let commit = sh(
@@ -133,7 +140,7 @@ impl Server {
                  openssl x509 -req -in $1.csr -CA company.pem -CAkey company.key -CAcreateserial -days 2 -extfile names -out $1.pem 2>/dev/null; }; \
                  certify host DNS:localhost,DNS:git.company.test; certify beside IP:127.0.0.1; \
                  echo \"deploy:$(openssl passwd -apr1 a-password)\" > users; echo \"git:$(openssl passwd -apr1 -in token)\" >> users; rm token; \
-                 mkdir repositories copies cgi; printf '#!/bin/sh\\nsleep 2\\nexec /usr/lib/git-core/git-http-backend\\n' > cgi/slow; chmod 755 cgi/slow; \
+                 mkdir repositories copies; printf '#!/bin/sh\\nsleep 2\\nexec /usr/lib/git-core/git-http-backend\\n' > cgi/slow; chmod 755 cgi/slow cgi/echo; \
                  git init -q -b main work; cd work; git config user.email a@b; git config user.name a; echo hello > page; git add .; \
                  git commit -qm one; git branch feature/x; git clone -q --bare . ../repositories/shop.git; git rev-parse HEAD",
         );
@@ -222,6 +229,7 @@ fn config(home: &Path, port: u16, beside: u16) -> String {
         )
     };
     let (private, slow) = (closed("private", ""), closed("slow", ""));
+    let echo = closed("echo", "CGIPassAuth On\n");
     // What there is may be seen, and is not given out.
     let half = format!(
         "ScriptAlias /half/ {backend}\n<Location /half/>\nAuthType Basic\nAuthName company\nAuthUserFile users\n\
@@ -233,14 +241,14 @@ fn config(home: &Path, port: u16, beside: u16) -> String {
          Listen 127.0.0.1:{port}\nListen 127.0.0.1:{beside}\nUser nobody\nGroup nogroup\n{modules}\
          SetEnv GIT_PROJECT_ROOT {at}/repositories\nSetEnv GIT_HTTP_EXPORT_ALL\n\
          SetEnv GIT_CONFIG_COUNT 1\nSetEnv GIT_CONFIG_KEY_0 safe.directory\nSetEnv GIT_CONFIG_VALUE_0 *\n\
-         ScriptAlias /git/ {backend}\nScriptAlias /private/ {backend}\nScriptAlias /slow/ {at}/cgi/slow/\n\
+         ScriptAlias /git/ {backend}\nScriptAlias /private/ {backend}\nScriptAlias /slow/ {at}/cgi/slow/\nScriptAlias /echo/ {at}/cgi/echo/\n\
          {private}{half}\
          <VirtualHost 127.0.0.1:{port}>\nSSLEngine on\nSSLCertificateFile host.pem\nSSLCertificateKeyFile host.key\n\
          CustomLog host.log \"%u %>s %U\"\n\
          Redirect /plain/ http://localhost:{port}/git/\nRedirect /file/ file://{at}/repositories/\n\
          Redirect /moved/ https://localhost:{port}/git/\nRedirect /renamed/ https://localhost:{port}/private/\n\
          Redirect /beside/ https://127.0.0.1:{beside}/git/\nRedirect /closed/ https://127.0.0.1:{beside}/private/\n\
-         {walled}{slow}</VirtualHost>\n\
+         {walled}{slow}{echo}</VirtualHost>\n\
          <VirtualHost 127.0.0.1:{beside}>\nSSLEngine on\nSSLCertificateFile beside.pem\nSSLCertificateKeyFile beside.key\n\
          CustomLog beside.log \"%u %>s %U [%{{Authorization}}i]\"\n</VirtualHost>\n"
     )

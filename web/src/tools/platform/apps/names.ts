@@ -1,6 +1,6 @@
 // The names of those whom the API names by id alone, for who may see who belongs; the id otherwise.
 import { computed } from 'vue'
-import { all, api } from '@/api/client'
+import { all, api, good } from '@/api/client'
 import { useQuery } from '@/api/query'
 import { useSession } from '@/session/store'
 
@@ -14,7 +14,7 @@ export function useNames(project?: () => string): (id: string | null | undefined
       const lists = await Promise.all([
         all((query) => api.GET('/api/v1/people', { params: { query } }), 5000),
         all((query) => api.GET('/api/v1/service-accounts', { params: { query } }), 5000),
-        all((query) => api.GET('/api/v1/workload-identities', { params: { query } }), 5000),
+        good(api.GET('/api/v1/workload-identities')).then((list) => list.items),
       ])
       return lists.flat()
     },
