@@ -94,6 +94,7 @@ pub async fn hook_delivery_list(
 #[into_params(parameter_in = Query)]
 struct CallQuery {
     /// Jenkins: the hook's secret.
+    #[param(max_length = 255, pattern = "^[!-~]*$")]
     token: Option<String>,
 }
 
