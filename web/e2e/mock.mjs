@@ -32,6 +32,18 @@ for (const path of [...TABS, ...DETAILS].filter(wanted)) {
 
 const tooWide = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
 
+/** Fields that are not described by what stands below them. */
+const untied = (page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll('.form-field')].flatMap((one) => {
+      const label = one.querySelector(':scope > label')
+      const field = document.getElementById(label.htmlFor)
+      const told = [...one.querySelectorAll(':scope > small[id]')]
+      const heard = field?.getAttribute('aria-describedby')?.split(' ') ?? []
+      return field && told.some((small) => !heard.includes(small.id)) ? [label.innerText] : []
+    }),
+  )
+
 async function picture(page, name) {
   if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name.trim().replaceAll(/[^\w-]+/g, '_').slice(0, 150)}.png` })
 }
@@ -42,6 +54,7 @@ async function seen(person, name, state) {
   await look(state ? { page: person.page, faults: [] } : person, name)
   await picture(person.page, name)
   assert.ok((await tooWide(person.page)) <= 1, `${name}: wider than the window`)
+  assert.deepEqual(await untied(person.page), [], `${name}: what is said below a field is not heard at it`)
 }
 
 async function byKeyboard({ page }) {
