@@ -263,7 +263,7 @@ async function day(walk) {
   await page.getByRole('button', { name: 'Deploy', exact: true }).click()
   await confirm(walk, 'Deploy tide', 'Deploy')
   await newest(page, (it) => it.kind === 'deploy' && it.id === 'd3' && it.state === 'succeeded')
-  await seen(deployments.first().getByText('d3'))
+  await seen(deployments.first().getByText('d3', { exact: true }))
   const { items: commits } = await ask(page, `${PROJECT}/repositories/shop/commits?ref=main`)
   await page.getByRole('button', { name: 'Deploy', exact: true }).click()
   dialog = await opened(walk, 'Deploy tide')
