@@ -178,8 +178,9 @@ fn has_plain_host(url: &str) -> bool {
                 && !host.starts_with(['-', '.'])
         }
     };
+    // No sign, no zeros before it, as the API has it.
     let good =
-        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<std::num::NonZeroU16>().is_ok();
+        |port: &str| port.parse::<std::num::NonZeroU16>().is_ok_and(|number| number.to_string() == port);
     plain && port.is_none_or(good)
 }
 
