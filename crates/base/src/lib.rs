@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod id;
 mod name;
+mod origin;
 mod page;
 mod permitted;
 mod random;
@@ -22,6 +23,7 @@ pub use id::{
     ServiceAccountId, SessionId, SnapshotId, SshSessionId, TeamId, TokenId, UserId,
 };
 pub use name::{check_label, check_metadata_key, check_metadata_value};
+pub use origin::https_origin;
 pub use page::{Page, PageLimit, PageToken};
 pub use permitted::{Permitted, Projects, Sight};
 pub use random::{Random, SeededRandom, SystemRandom};

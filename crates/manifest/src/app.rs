@@ -93,7 +93,7 @@ fn source<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<AppSource> {
             let help = "remove the part before '@'; a secret belongs into the vault: `hafen secret set NAME`, and \
                         token = { secret = \"NAME\" } names it";
             reader.error("secret_in_manifest", span, "a manifest holds no credentials", help);
-        } else if !has_plain_host(url) {
+        } else if hafen_base::https_origin(url).is_none() {
             let help = "write git = \"https://HOST/PATH\" or git = \"https://HOST:PORT/PATH\"";
             reader.error("bad_url", span, format!("{url:?} names no host that can be asked"), help);
         }
@@ -160,28 +160,6 @@ fn token<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<String> {
     let (secret, span) = reader.string(table, "secret", "\"shop-source\"")?;
     label(reader, "secret", secret, span);
     Some(secret.to_owned())
-}
-
-/// A name or an address, and perhaps a port: as the API takes them, so that nothing can be read in two ways.
-fn has_plain_host(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").unwrap_or_default();
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let plain = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            (1..=253).contains(&host.len())
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-                && !host.starts_with(['-', '.'])
-        }
-    };
-    // No sign, no zeros before it, as the API has it.
-    let good =
-        |port: &str| port.parse::<std::num::NonZeroU16>().is_ok_and(|number| number.to_string() == port);
-    plain && port.is_none_or(good)
 }
 
 /// What git takes for one, less what nobody calls theirs.

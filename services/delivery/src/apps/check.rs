@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hafen_base::{Error, Result, check_label};
+use hafen_base::{Error, Result, check_label, https_origin};
 use hafen_client::wire::{AppBuild, AppEnv, AppSource, AppSpec};
-
-use super::sources::origin;
 
 /// A label that leaves room for what is made of it: names of units and of builders' machines.
 const NAME_MOST: usize = 40;
@@ -159,7 +157,8 @@ pub fn check_branch(name: &str) -> Result<(), String> {
 }
 
 fn check_url(url: &str) -> Result<()> {
-    let good = origin(url).is_some() && url.len() <= 1000 && url.bytes().all(|byte| byte.is_ascii_graphic());
+    let good =
+        https_origin(url).is_some() && url.len() <= 1000 && url.bytes().all(|byte| byte.is_ascii_graphic());
     if good {
         Ok(())
     } else {

@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use hafen_base::{Actor, Error, ErrorKind, Result};
+use hafen_base::{Actor, Error, ErrorKind, Result, https_origin};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
@@ -39,7 +39,7 @@ impl Credential {
         let (Some(url), Some(token)) = (&of.source.git, &of.source.token) else { return Ok(None) };
         let secret = &token.secret;
         // It was checked as it came in; an older one may be anything.
-        let origin = origin(url).ok_or_else(|| {
+        let origin = https_origin(url).ok_or_else(|| {
             Error::invalid(format!("{url}: no host that a token can be sent to: write https://HOST/PATH"))
         })?;
         let reason = format!("fetch of the source of app {} from {origin}", of.app);
@@ -91,74 +91,6 @@ impl Credential {
     }
 
     pub fn is_for(&self, url: &str) -> bool {
-        origin(url).as_ref() == Some(&self.origin)
-    }
-}
-
-/// `https://host[:port]` of a URL; none when its host is no plain name or address. What git and curl could read in another way
-/// than this, or as a pattern of hosts, is none.
-pub(in super::super) fn origin(url: &str) -> Option<String> {
-    let rest = url.strip_prefix("https://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let plain = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            (1..=253).contains(&host.len())
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-                && !host.starts_with(['-', '.'])
-        }
-    };
-    let host = host.to_ascii_lowercase();
-    match port {
-        _ if !plain => None,
-        None => Some(format!("https://{host}")),
-        Some(port) => {
-            let number = port.parse::<std::num::NonZeroU16>().ok()?;
-            // No sign, no zeros before it: those are read in more than one way.
-            (number.to_string() == port).then(|| {
-                if number.get() == 443 {
-                    format!("https://{host}")
-                } else {
-                    format!("https://{host}:{number}")
-                }
-            })
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins() {
-        for (url, wanted) in [
-            ("https://git.example.org/a/b.git", Some("https://git.example.org")),
-            ("https://Git.Example.org", Some("https://git.example.org")),
-            ("https://git.example.org:8443/a", Some("https://git.example.org:8443")),
-            ("https://git.example.org:443/a", Some("https://git.example.org")),
-            ("https://[::1]:8443/a", Some("https://[::1]:8443")),
-            ("https://[::1]/a", Some("https://[::1]")),
-            ("https://git_1.local?x", Some("https://git_1.local")),
-            ("http://git.example.org/a", None),
-            ("https:///a", None),
-            ("https://*.example.org/a", None),
-            ("https://user@git.example.org/a", None),
-            ("https://good.org\\@evil.org/a", None),
-            ("https://git.example.org:/a", None),
-            ("https://git.example.org:0/a", None),
-            ("https://git.example.org:+80/a", None),
-            ("https://git.example.org:080/a", None),
-            ("https://git.example.org:70000/a", None),
-            ("https://-git/a", None),
-            ("https://[git]/a", None),
-            ("https://a=b/c", None),
-        ] {
-            assert_eq!(origin(url).as_deref(), wanted, "{url}");
-        }
+        https_origin(url).as_ref() == Some(&self.origin)
     }
 }

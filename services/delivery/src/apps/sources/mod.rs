@@ -34,7 +34,6 @@ use tokio::sync::OwnedMutexGuard;
 use super::around::{SourceOf, Sources, Vault};
 use copies::{Copies, size};
 use credential::Credential;
-pub(super) use credential::origin;
 use hidden::Hidden;
 use proxy::Proxy;
 use said::{COMPLAINT, Tried, heard, text};
