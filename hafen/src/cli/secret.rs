@@ -65,6 +65,9 @@ pub enum SecretCommand {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+        /// Delete it although apps name it: what they start or fetch next fails.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -143,7 +146,10 @@ pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
                 output::line(&format!("Version {number} of {name} is destroyed."));
             }
         }
-        SecretCommand::Delete { name, yes } => {
+        SecretCommand::Delete { name, yes, force } => {
+            if !force {
+                unnamed(&client, &project, &name).await?;
+            }
             if !yes && !confirmed(&name)? {
                 output::note("Nothing was changed.");
                 return Ok(1);
@@ -157,6 +163,25 @@ pub async fn run(context: &Context, command: SecretCommand) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// No app names it. The platform itself does not ask: an app may be there before its secret is, too.
+async fn unnamed(client: &Client, project: &str, secret: &str) -> Result<()> {
+    let apps = match client.app_list(project).await {
+        // Who may not see apps deletes without that help.
+        Err(error) if error.kind() == ErrorKind::Forbidden => return Ok(()),
+        apps => apps?,
+    };
+    let by: Vec<_> =
+        apps.iter().filter(|app| app.spec.secrets().contains(secret)).map(|app| app.name.as_str()).collect();
+    if by.is_empty() {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "the secret {secret:?} is named by {}: without it, what starts, builds or fetches next fails. Take it out of the manifest \
+         and `hafen apply`, or say --force",
+        by.join(", ")
+    )))
 }
 
 async fn names(client: &Client, secret: &SecretInfo) -> Names {

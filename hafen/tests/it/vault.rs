@@ -320,6 +320,17 @@ fn a_rotation_is_done_when_the_old_value_was_seen_to_fail() {
     assert!(code == Some(1) && told.contains("the new value does not open"), "{told}");
     let (code, told) = rotate(&["--resume", "--revoke", "false"], b"");
     assert!(code == Some(1) && told.contains("--revoke failed"), "{told}");
+    // What an app names is not deleted by the way.
+    let (code, told) = delete(platform, &["db-password", "--yes"]);
+    assert!(code == Some(1) && told.contains("is named by shop") && told.contains("--force"), "{told}");
+    assert_eq!(states().len(), 3);
+    let (code, told) = delete(platform, &["db-password", "--yes", "--force"]);
+    assert_eq!((code, told.as_str()), (Some(0), "db-password is deleted.\n"));
+}
+
+fn delete(platform: &Platform, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = platform.run(&[&["secret", "delete"], arguments].concat());
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
 }
 
 #[test]
