@@ -11,7 +11,7 @@ use crate::outside::{self, EIGHT, HOST, SEVEN};
 use crate::platform::{Platform, pause, text};
 
 /// For a machine to come up on a host that builds and emulates at the same time.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One after the other: two processors carry a few emulated machines, not many.
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
