@@ -25,7 +25,7 @@ demo: packages console ## Build, start the platform, apply examples/hello, check
 
 test: packages console ## Run every test
 	cd web && npm test
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 bench: packages console ## Measure; prints a table, writes bench/results/*.json
 	@scripts/packages-bench "$${CARGO_TARGET_DIR:-target}/bench"
