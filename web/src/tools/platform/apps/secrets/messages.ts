@@ -43,6 +43,7 @@ export const messages = words(
     remove: {
       button: 'Delete',
       title: 'Delete {name}?',
+      named: 'Named by: {names}.',
       text: 'Every version is destroyed, for good. What names it cannot be deployed any more.',
     },
   },
@@ -88,6 +89,7 @@ export const messages = words(
     remove: {
       button: 'Löschen',
       title: '{name} löschen?',
+      named: 'Es nennen: {names}.',
       text: 'Jede Version wird endgültig vernichtet. Was es nennt, lässt sich nicht mehr ausrollen.',
     },
   },
