@@ -147,7 +147,13 @@ impl Apps {
         let done = tokio::select! {
             done = self.built(&row, &mut log) => done,
             () = clock.sleep(timeout) => {
-                Err(Error::conflict(format!("it did not end within {} s", timeout.as_secs())))
+                Err(Error::conflict(format!(
+                    "it did not end within {} s, its `timeout`, of which the start of its machine is part: \
+                     `hafen build log {} {}` shows how far it came",
+                    timeout.as_secs(),
+                    row.app,
+                    row.id()
+                )))
             }
             () = self.cancelled(&row) => Ok(None),
         };
