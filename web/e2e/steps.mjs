@@ -115,7 +115,7 @@ async function machine(walk) {
   // The drawer has the operation of both.
   await page.getByRole('button', { name: /^Operations and events/ }).click()
   const drawer = page.locator('.p-drawer')
-  await seen(drawer.getByText('machine.stop').first())
+  await seen(drawer.getByText('Stop a machine').first())
   await drawer.getByRole('tab', { name: 'Events' }).click()
   await seen(drawer.locator('[role=tabpanel]:visible').getByText(/web-2/).first())
   await walk.look(walk.person, 'the drawer')
