@@ -75,7 +75,7 @@ async function stopping(walk) {
     const { status } = await posts(page, `/operations/${ended.id}/cancel`, button)
     assert.equal(status, 202, 'asked for, and of no effect on one that is over')
   }
-  await cancel(page.getByRole('button', { name: `Cancel ${ended.kind}` }))
+  await cancel(page.getByRole('button', { name: /^Cancel: / }))
   await page.getByRole('button', { name: /^Operations and events/ }).click()
   await walk.look(walk.person, 'an operation that runs')
   await cancel(drawer.getByRole('button', { name: 'Cancel this operation' }))
