@@ -1,8 +1,8 @@
 // What happened, in the reader's language: the platform tells it in English, as it stands in its records. A kind's own sentence is
 // written here; what the platform says besides is kept where it tells more: why something failed, what exactly changed.
-import type { Language } from '@/i18n'
-import { useLanguage } from '@/i18n'
-import { german, englishOfTerse, operations, telling } from './happenings'
+import { useLanguage, type Language } from '@/i18n'
+import { englishOfTerse, german, operations, telling } from './happenings'
+import type { Told } from './told'
 
 export interface Happened {
   kind: string
@@ -11,16 +11,11 @@ export interface Happened {
   message: string
 }
 
-export interface Told {
-  text: string
-  /** In English. */
-  besides: string
-}
-
-export function happened({ kind, object, message }: Happened, language: Language): Told {
+export function happened({ kind, object: of, message }: Happened, language: Language): Told {
   const sentence = (language === 'de' ? german : englishOfTerse)[kind]
   if (sentence === undefined) return { text: message, besides: '' }
-  const name = (object ?? '').slice((object ?? '').indexOf('/') + 1)
+  const object = of ?? ''
+  const name = object.slice(object.indexOf('/') + 1)
   // The names may hold what replacements are written with.
   const text = sentence.replace(/\{(name|message)\}/g, (_all, which) => (which === 'name' ? name : message))
   const more = language === 'de' && telling.has(kind) && message !== '' && !sentence.includes('{message}')
